@@ -1,0 +1,35 @@
+"""distillfss: from a handful of annotated images to a small, fast, support-free segmentation model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["FitConfig", "Segmenter", "SupportSet", "__version__", "evaluate", "fit"]
+
+if TYPE_CHECKING:
+    from distillfss.config import FitConfig
+    from distillfss.evaluation import evaluate
+    from distillfss.fitting import fit
+    from distillfss.segmenter import Segmenter
+    from distillfss.support import SupportSet
+
+# torch takes a second to import; `distillfss --help` and a typo should not wait for it.
+_HOMES = {
+    "FitConfig": "distillfss.config",
+    "Segmenter": "distillfss.segmenter",
+    "SupportSet": "distillfss.support",
+    "evaluate": "distillfss.evaluation",
+    "fit": "distillfss.fitting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'distillfss' has no attribute {name!r}")
+    from importlib import import_module
+
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

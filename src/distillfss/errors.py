@@ -1,0 +1,61 @@
+"""Every error a user can meet: what happened, in which file, and the cure.
+
+The command line prints these in one line and exits with ``exit_code``; anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DistillFSSError(Exception):
+    """Base of all errors a user can meet.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, in one sentence without a full stop.
+    cure
+        What the user can do about it.
+    path
+        The file or folder concerned, where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, *, cure: str, path: str | Path | None = None) -> None:
+        self.problem = problem
+        self.cure = cure
+        self.path = None if path is None else Path(path)
+        where = "" if self.path is None else f"{self.path}: "
+        super().__init__(f"{where}{problem}. {cure}")
+
+
+class UsageError(DistillFSSError):
+    """A setting or an argument makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(DistillFSSError):
+    """An image, a mask or a folder cannot be used as it is."""
+
+    exit_code = 3
+
+
+class ModelFileError(DistillFSSError):
+    """A model or weight file is missing, damaged, foreign or too new."""
+
+    exit_code = 4
+
+
+class OutputError(DistillFSSError):
+    """Something could not be written: no space, no permission, or it exists already."""
+
+    exit_code = 5
+
+
+class FitInterrupted(DistillFSSError):  # noqa: N818  (an interruption, not a fault)
+    """The user stopped a fit; its state is on disk, or there was nothing to keep."""
+
+    exit_code = 130
