@@ -23,21 +23,72 @@ class FitConfig:
     device
         ``auto`` takes CUDA, then MPS, then the CPU.
     backbone
-        Name of the frozen backbone, a key of ``distillfss.backbones.BACKBONES``.
+        Name of the frozen backbone, one of ``distillfss.backbones.BACKBONES``.
     size
         Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
+    effort
+        Multiplies the number of training steps.
+    learning_rate, weight_decay
+        Peak learning rate and weight decay of AdamW.
+    pool_views
+        Augmented views held in memory at a time, about 2 MB each at 384 px.
+    episode_queries, episode_shots
+        Queries per transfer step, and the support images they share.
+    distill_batch
+        Views per distillation step.
+    answer_shots
+        Support images the teacher is shown when it answers a view for the student.
+    answer_weight, map_weight
+        Weights of the teacher's logits and of its coarse maps beside the annotation's weight of 1.
     """
 
     seed: int = 0
     device: str = "auto"
     backbone: str = "efficientnet_lite0"
     size: int = 384
+    effort: float = 1.0
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    pool_views: int = 64
+    episode_queries: int = 3
+    episode_shots: int = 4
+    distill_batch: int = 8
+    answer_shots: int = 5
+    answer_weight: float = 1.0
+    map_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise UsageError(f"unknown device {self.device!r}", cure=f"Choose one of {', '.join(DEVICES)}")
         if not 64 <= self.size <= 2048:
             raise UsageError(f"size {self.size} is out of range", cure="Choose a working resolution from 64 to 2048")
+        if not 0 < self.effort <= 100:
+            raise UsageError(f"effort {self.effort} is out of range", cure="Choose an effort above 0, 1 is the default")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} is negative", cure="Choose a seed of 0 or more")
+        for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
+
+    def transfer_steps(self, shots: int) -> int:
+        """Steps of the teacher's fine-tuning for this many support images."""
+        return self._steps(40, 16, shots)
+
+    def distill_steps(self, shots: int) -> int:
+        """Steps of distillation for this many support images."""
+        return self._steps(120, 40, shots)
+
+    def _steps(self, base: int, slope: int, shots: int) -> int:
+        # more images hold more to learn, but much less than in proportion
+        return max(1, round(self.effort * (base + slope * shots**0.5)))
+
+    def queries(self, ways: int) -> int:
+        """Queries per transfer step: fewer with many classes, each of which costs a pass through the mixer."""
+        return max(1, min(self.episode_queries, 24 // ways))
+
+    def batch(self, ways: int) -> int:
+        """Views per distillation step: fewer with many classes, each of which costs a pass through the mixer."""
+        return max(2, min(self.distill_batch, 24 // ways))
 
     def fingerprint(self) -> str:
         """Hex digest of everything that decides the outcome (the device does not, up to rounding)."""

@@ -1,0 +1,58 @@
+"""Frozen backbones by name."""
+
+from __future__ import annotations
+
+from distillfss.backbones.base import Backbone, Layer
+from distillfss.backbones.efficientnet_lite import SCALES, EfficientNetLite
+from distillfss.backbones.weights import file_sha256, weight_file
+from distillfss.errors import ModelFileError, UsageError
+
+__all__ = ["BACKBONES", "Backbone", "Layer", "build_backbone", "load_backbone", "weights_sha256"]
+
+BACKBONES = tuple(SCALES)
+"""Names ``load_backbone`` knows."""
+
+
+def build_backbone(name: str) -> Backbone:
+    """A backbone of that name without pretrained weights.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"unknown backbone {name!r}", cure=f"Choose one of {', '.join(BACKBONES)}")
+    return EfficientNetLite(name)
+
+
+def load_backbone(name: str) -> Backbone:
+    """A frozen backbone with its ImageNet weights.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name.
+    ModelFileError
+        If the package with the weights is missing or its file is damaged.
+    """
+    import torch
+
+    backbone = build_backbone(name)
+    path = weight_file(name)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        assert isinstance(backbone, EfficientNetLite)
+        backbone.load_tensorflow_port(state)
+    except (KeyError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelFileError(
+            f"these are not the weights of {name} ({error})",
+            path=path,
+            cure="Reinstall the package that holds the file",
+        ) from error
+    return backbone
+
+
+def weights_sha256(name: str) -> str:
+    """Hex SHA-256 of the file that ``load_backbone`` reads; a model file stores it to refuse a different backbone."""
+    return file_sha256(weight_file(name))

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Sets everything up and runs the main job on the embedded sample.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+"$here/scripts/setup.sh"
+exec "$here/.venv/bin/distillfss" demo "$@"

@@ -1,0 +1,164 @@
+"""One file in, one file out: a fitted model as safetensors with everything it needs to know in its metadata."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distillfss import __version__
+from distillfss.errors import ModelFileError
+from distillfss.io.files import atomic_write
+
+FORMAT = "distillfss-model"
+FORMAT_VERSION = 1
+MAX_BYTES = 256 * 2**20
+MAX_CLASSES = 20
+
+_NOT_A_MODEL = "Give a file written by `distillfss fit` or Segmenter.save"
+_FETCH_AGAIN = "Copy the file again from where it was made, or fit the model anew"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself, beside its tensors.
+
+    Attributes
+    ----------
+    class_names
+        Foreground classes; mask value i + 1 is ``class_names[i]``.
+    backbone, backbone_sha256
+        Name of the frozen backbone and SHA-256 of the weight file it was read from.
+    backbone_embedded
+        Whether the backbone's tensors are in the file too.
+    size
+        Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
+    preprocessing
+        In words and numbers, for whoever serves the model without this library.
+    summary
+        How it was fitted: shots, seed, steps, seconds, ...
+    library_version
+        Version that wrote the file.
+    """
+
+    class_names: tuple[str, ...]
+    backbone: str
+    backbone_sha256: str
+    backbone_embedded: bool
+    size: int
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    library_version: str = __version__
+
+
+def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> None:
+    """Write a model file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an existing file stays as it was.
+    """
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
+    atomic_write(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
+
+
+def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
+    """Read a model file.
+
+    Raises
+    ------
+    ModelFileError
+        If it is missing, truncated, too large, no model of ours, of a newer format, or holds impossible numbers.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ModelFileError("this is not a file", path=path, cure=_NOT_A_MODEL)
+        if size > MAX_BYTES:
+            raise ModelFileError(
+                f"{size / 2**20:.0f} MB is too large for a model (limit {MAX_BYTES // 2**20} MB)",
+                path=path,
+                cure=_NOT_A_MODEL,
+            )
+        with safe_open(path, framework="pt", device="cpu") as file:
+            info = _checked_info(file.metadata(), path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except FileNotFoundError as error:
+        raise ModelFileError("there is no such file", path=path, cure="Check the path") from error
+    except OSError as error:
+        raise ModelFileError(f"it cannot be read ({error.strerror or error})", path=path, cure="Check it") from error
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"this is no model file, or it is damaged or cut short ({error})", path=path, cure=_FETCH_AGAIN
+        ) from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
+    return info, tensors
+
+
+def _checked_info(metadata: Mapping[str, str] | None, path: Path) -> ModelInfo:
+    metadata = metadata or {}
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
+    version = metadata.get("format_version", "")
+    if not version.isdecimal():
+        raise ModelFileError("its format version is missing", path=path, cure=_FETCH_AGAIN)
+    if int(version) > FORMAT_VERSION:
+        raise ModelFileError(
+            f"its format version {version} is newer than {FORMAT_VERSION}, which distillfss {__version__} reads",
+            path=path,
+            cure="Update distillfss: pip install --upgrade distillfss",
+        )
+    try:
+        raw = json.loads(metadata["info"])
+        info = ModelInfo(
+            class_names=tuple(str(name) for name in raw["class_names"]),
+            backbone=str(raw["backbone"]),
+            backbone_sha256=str(raw["backbone_sha256"]),
+            backbone_embedded=bool(raw["backbone_embedded"]),
+            size=int(raw["size"]),
+            preprocessing=dict(raw["preprocessing"]),
+            summary=dict(raw["summary"]),
+            library_version=str(raw["library_version"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
+    if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048:
+        raise ModelFileError("its description holds impossible numbers", path=path, cure=_FETCH_AGAIN)
+    return info
+
+
+def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Load the tensors under ``prefix`` into a module; every name and shape must fit.
+
+    Raises
+    ------
+    ModelFileError
+        Naming what is missing, unexpected or of the wrong shape.
+    """
+    given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    wanted = module.state_dict()
+    wrong = sorted(
+        (wanted.keys() ^ given.keys()) | {k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape}
+    )
+    if wrong:
+        shown = ", ".join(prefix + name for name in wrong[:3])
+        raise ModelFileError(
+            f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=_FETCH_AGAIN
+        )
+    module.load_state_dict(given)
+
+
+def megabytes(tensors: Mapping[str, Tensor]) -> float:
+    """Size of tensors in millions of bytes."""
+    return math.fsum(t.numel() * t.element_size() for t in tensors.values()) / 1e6

@@ -1,0 +1,63 @@
+"""What every backbone offers: a frozen network that turns an image into a pyramid of feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One feature map of the pyramid: where it comes from, its stride in pixels and its channels."""
+
+    name: str
+    stride: int
+    channels: int
+
+
+class Backbone(nn.Module):
+    """Base of all backbones. Frozen: no parameter takes a gradient, and ``train()`` changes nothing.
+
+    Attributes
+    ----------
+    name
+        Key in ``BACKBONES``.
+    layers
+        The pyramid's layers, finest first. There is at least one of every stride 4, 8, 16 and 32.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of images.
+
+        Parameters
+        ----------
+        images
+            (B, 3, H, W), RGB, float, 0 to 255, any H and W of at least 1.
+
+        Returns
+        -------
+        list of Tensor
+            One (B, C_l, ceil(H / stride_l), ceil(W / stride_l)) per layer, in the order of ``layers``.
+        """
+        raise NotImplementedError
+
+    def freeze(self) -> Backbone:
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> Backbone:
+        # Batch statistics of five images must never leak into a frozen network.
+        return super().train(False)
+
+
+def pyramid(backbone: Backbone, images: Iterator[Tensor]) -> Iterator[list[Tensor]]:
+    """Pyramids of a stream of image batches, without gradients."""
+    with torch.inference_mode():
+        for batch in images:
+            yield backbone(batch)

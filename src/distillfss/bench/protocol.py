@@ -1,0 +1,67 @@
+"""The protocol of every accuracy figure: a locked test split and nested random support draws.
+
+Groups of look-alike images (tiles of one aerial picture, frames of one drive) stay on one side of the split. A group is
+tested if the hash of its name falls into the lowest fifth; nothing depends on the order of files or on chance. Support
+images are drawn from the rest, so that five shots are among the ten, and every class is present.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+TEST_SHARE = 0.2
+SEEDS = (0, 1, 2)
+FRAMES_PER_BLOCK = 5
+
+
+def frame_block(name: str) -> str:
+    """``dataset1_07`` belongs to the block of frames 5 to 9 of ``dataset1``."""
+    match = re.fullmatch(r"(.*?)(\d+)", name)
+    return name if match is None else f"{match[1]}{int(match[2]) // FRAMES_PER_BLOCK}"
+
+
+GROUPS: dict[str, Callable[[str], str]] = {
+    "dubai_aerial": lambda name: name.split("_")[0],
+    "pothole": frame_block,
+}
+"""What an image belongs to, by data set; where none is given, every image stands for itself."""
+
+
+def is_test(group: str) -> bool:
+    """Whether a group of images is in the locked test set."""
+    digest = hashlib.sha256(group.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < TEST_SHARE * 2**64
+
+
+def split(dataset: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of the pool (support may be drawn from it) and of the locked test set, both sorted."""
+    group = GROUPS.get(dataset, lambda name: name)
+    pool = sorted(name for name in names if not is_test(group(name)))
+    return pool, sorted(set(names) - set(pool))
+
+
+def draw_support(classes: Mapping[str, Sequence[int]], shots: int, seed: int) -> list[str]:
+    """Names of a random support set with ``shots`` images per class, nested in ``shots``.
+
+    Round s adds, for every class that has fewer than s images so far, the next image of a random order that shows it.
+
+    Parameters
+    ----------
+    classes
+        Name of every image of the pool, and the classes in its mask.
+    """
+    names = sorted(classes)
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    wanted = sorted({c for present in classes.values() for c in present})
+    drawn: list[str] = []
+    for round_ in range(1, shots + 1):
+        for wanted_class in wanted:
+            have = sum(wanted_class in classes[name] for name in drawn)
+            fresh = (n for n in order if wanted_class in classes[n] and n not in drawn)
+            if have < round_ and (name := next(fresh, None)) is not None:
+                drawn.append(name)
+    return drawn

@@ -1,0 +1,262 @@
+"""The main job: a support set in, a support-free segmenter out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distillfss.artifact import ModelInfo
+from distillfss.backbones import load_backbone, weights_sha256
+from distillfss.config import FitConfig
+from distillfss.errors import FitInterrupted
+from distillfss.models.standardize import Standardize
+from distillfss.models.student import Student
+from distillfss.models.teacher import Teacher
+from distillfss.runtime import keep_freed_memory, resolve_device
+from distillfss.segmenter import PREPROCESSING, Segmenter
+from distillfss.training.augment import Augmenter
+from distillfss.training.distill import Distill
+from distillfss.training.interrupt import graceful_interrupt
+from distillfss.training.loop import Phase, PhaseRunner
+from distillfss.training.pool import EncodedView, ViewPool
+from distillfss.training.state import FitState, load_state, save_state
+from distillfss.training.transfer import Transfer
+
+if TYPE_CHECKING:
+    from distillfss.support import SupportSet
+
+SAVE_EVERY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands: phase, step of steps in it, and a remark."""
+
+    phase: str
+    step: int
+    steps: int
+    message: str = ""
+
+
+def fit(
+    support: SupportSet,
+    config: FitConfig | None = None,
+    *,
+    state: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Segmenter:
+    """Learn to segment from a support set.
+
+    The teacher is fine-tuned on the support (transfer), then distilled into a student that needs no support. With a
+    single image there is no second one to be its support: two augmented views of it stand in.
+
+    Parameters
+    ----------
+    support
+        1 to 80 annotated images, checked by ``SupportSet``.
+    config
+        Settings; the defaults are meant for every data set.
+    state
+        File for the state of an unfinished fit. It is written every few seconds, and a fit of the same support with
+        the same settings goes on from it, to the same model. Removed when the fit is done.
+    progress
+        Called before the first step and after every one.
+
+    Returns
+    -------
+    Segmenter
+        Ready to use; nothing of the support is in it.
+
+    Raises
+    ------
+    FitInterrupted
+        On Ctrl-C or SIGTERM, after the state was written.
+    OutputError
+        If the state cannot be written.
+    """
+    config = FitConfig() if config is None else config
+    tell = progress if progress is not None else lambda _: None
+    keep_freed_memory()
+    run = FitRun(support, config, tell)
+    path = None if state is None else Path(state)
+    fingerprint = hashlib.sha256(f"{support.fingerprint()} {config.fingerprint()}".encode()).hexdigest()
+    if path is not None and (found := load_state(path, fingerprint)) is not None:
+        run.restore(found)
+        tell(run.progress(f"going on at step {run.steps_done} of {run.steps_in_all}"))
+    with graceful_interrupt() as interrupt:
+        saved = time.perf_counter()
+        while not run.done:
+            message = run.advance()
+            tell(run.progress(message))
+            if path is not None and (interrupt.requested or time.perf_counter() - saved > SAVE_EVERY_SECONDS):
+                save_state(path, run.state(), fingerprint)
+                saved = time.perf_counter()
+            if interrupt.requested:
+                raise _interrupted(run, path)
+    segmenter = run.segmenter()
+    if path is not None:
+        path.unlink(missing_ok=True)
+    return segmenter
+
+
+def _interrupted(run: FitRun, path: Path | None) -> FitInterrupted:
+    where = f"stopped at step {run.steps_done} of {run.steps_in_all}"
+    if path is None:
+        return FitInterrupted(f"{where}, nothing was kept", cure="Give `state` a file name to be able to go on")
+    return FitInterrupted(where, path=path, cure="Run the same command again to go on from there")
+
+
+class FitRun:
+    """Everything a fit holds between two steps.
+
+    Parameters
+    ----------
+    support, config
+        What to learn from, and how.
+    tell
+        Told what is being prepared.
+    """
+
+    def __init__(self, support: SupportSet, config: FitConfig, tell: Callable[[Progress], None]) -> None:
+        self.support = support
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.seconds = 0.0
+        self._started = time.perf_counter()
+        ways, shots = len(support.class_names), len(support)
+        tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
+        self.backbone = load_backbone(config.backbone).to(self.device)
+        layers = self.backbone.layers
+        self.standardize = Standardize(layers).to(self.device)
+        augmenter = Augmenter(support, config.size)
+        plain = self._plain_views(augmenter, tell)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.teacher = Teacher(layers).to(self.device)
+            self.student = Student(layers, ways).to(self.device)
+        pool = ViewPool(augmenter, self._encode, seed=config.seed, capacity=config.pool_views, refresh=1)
+        self._phases: list[Phase] = [
+            Transfer(
+                self.teacher,
+                pool,
+                ways,
+                steps=config.transfer_steps(shots),
+                queries=config.queries(ways),
+                shots=config.episode_shots,
+            ),
+            Distill(
+                self.student,
+                self.teacher,
+                pool,
+                plain,
+                steps=config.distill_steps(shots),
+                batch=config.batch(ways),
+                shots=config.answer_shots,
+                answer_weight=config.answer_weight,
+                map_weight=config.map_weight,
+            ),
+        ]
+        self._phase = 0
+        self._runner = self._start_phase()
+
+    def _encode(self, images: Tensor) -> list[Tensor]:
+        return self.standardize(self.backbone(images.to(self.device)))
+
+    @torch.no_grad()
+    def _plain_views(self, augmenter: Augmenter, tell: Callable[[Progress], None]) -> list[EncodedView]:
+        """Calibrate the standardisation on the support, and encode every image of it once, unaugmented."""
+        views = [augmenter.plain(source) for source in range(len(augmenter))]
+        raw = []
+        for number, view in enumerate(views):
+            raw.append(self.backbone(view.image[None].to(self.device)))
+            tell(Progress("prepare", number + 1, len(views), "looking at the support"))
+        self.standardize.calibrate(raw)
+        return [
+            EncodedView(self.standardize(features), view.mask[None].to(self.device), view.source, number)
+            for number, (features, view) in enumerate(zip(raw, views, strict=True))
+        ]
+
+    def _start_phase(self) -> PhaseRunner:
+        offset = sum(phase.steps for phase in self._phases[: self._phase])
+        return PhaseRunner(
+            self._phases[self._phase],
+            offset,
+            peak=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+
+    @property
+    def steps_in_all(self) -> int:
+        return sum(phase.steps for phase in self._phases)
+
+    @property
+    def steps_done(self) -> int:
+        return sum(phase.steps for phase in self._phases[: self._phase]) + self._runner.step
+
+    @property
+    def done(self) -> bool:
+        return self._phase == len(self._phases) - 1 and self._runner.done
+
+    def progress(self, message: str) -> Progress:
+        """Where the fit stands, over all phases."""
+        return Progress(self._phases[self._phase].name, self.steps_done, self.steps_in_all, message)
+
+    def advance(self) -> str:
+        """Take one step; what there is to say about it."""
+        if self._runner.done:
+            self._phase += 1
+            # the student starts from the mixer that already reads the teacher's coarse maps
+            self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
+            self.teacher.requires_grad_(False)
+            self._runner = self._start_phase()
+        return f"loss {self._runner.advance():.3f}"
+
+    def state(self) -> FitState:
+        """Everything that decides what follows."""
+        models = {"teacher.": self.teacher, "student.": self.student}
+        tensors = {prefix + name: t for prefix, model in models.items() for name, t in model.state_dict().items()}
+        seconds = self.seconds + time.perf_counter() - self._started
+        return FitState(self._phase, self._runner.step, seconds, {**tensors, **self._runner.tensors()})
+
+    def restore(self, state: FitState) -> None:
+        """Continue where ``state`` was taken."""
+        for prefix, model in (("teacher.", self.teacher), ("student.", self.student)):
+            model.load_state_dict(
+                {name.removeprefix(prefix): t for name, t in state.tensors.items() if name.startswith(prefix)}
+            )
+        self._phase = state.phase
+        if self._phase > 0:
+            self.teacher.requires_grad_(False)
+        self._runner = self._start_phase()
+        self._runner.restore(state.step, state.tensors)
+        self.seconds = state.seconds
+
+    def segmenter(self) -> Segmenter:
+        """The student as it is now."""
+        summary = {
+            "images": len(self.support),
+            "shots": self.support.shots(),
+            "steps": {phase.name: phase.steps for phase in self._phases},
+            "seconds": round(self.seconds + time.perf_counter() - self._started, 2),
+            "device": self.device.type,
+            "torch": torch.__version__,
+            "config": asdict(self.config),
+            "support_sha256": self.support.fingerprint(),
+        }
+        info = ModelInfo(
+            class_names=self.support.class_names,
+            backbone=self.config.backbone,
+            backbone_sha256=weights_sha256(self.config.backbone),
+            backbone_embedded=False,
+            size=self.config.size,
+            preprocessing=PREPROCESSING,
+            summary=summary,
+        )
+        return Segmenter(self.backbone, self.standardize, self.student, info, self.device)

@@ -1,0 +1,136 @@
+"""Dense cross-query-and-support attention weighted mask aggregation (DCAMA, Shi et al. 2022, eq. 1 and 2).
+
+For every pixel of the query: how much foreground do its look-alikes in the support carry? The value of a support token
+is one number per class, its share of that class' mask, so all classes share one attention.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def positional_encoding(channels: int, height: int, width: int) -> Tensor:
+    """Sinusoids of row and column (Vaswani et al. 2017, in two dimensions).
+
+    Positions are fractions of the image's sides, so grids of different resolution agree on where things are.
+
+    Returns
+    -------
+    Tensor
+        (height * width, channels), values in -1 to 1. A quarter of the channels each for sine and cosine of the row
+        and of the column; channels that do not divide by four stay zero.
+    """
+    quarter = channels // 4
+    frequency = torch.exp(torch.arange(quarter) * (-math.log(10_000.0) / max(quarter, 1)))
+    rows = ((torch.arange(height) + 0.5) * (100.0 / height))[:, None] * frequency
+    columns = ((torch.arange(width) + 0.5) * (100.0 / width))[:, None] * frequency
+    code = torch.zeros(height, width, channels)
+    for part, angle in enumerate((rows.sin(), rows.cos())):
+        code[..., part * quarter : (part + 1) * quarter] = angle[:, None]
+    for part, angle in enumerate((columns.sin(), columns.cos()), start=2):
+        code[..., part * quarter : (part + 1) * quarter] = angle[None]
+    return code.flatten(0, 1)
+
+
+def tokens(features: Tensor) -> Tensor:
+    """(B, C, h, w) feature map as (B, h * w, C) tokens."""
+    return features.flatten(2).transpose(1, 2)
+
+
+class CoarseAttention(nn.Module):
+    """Coarse maps of one layer: ``mean over heads of softmax(Q K^T / temperature) v``.
+
+    Queries and keys are normalised per token before their projections (features of different domains differ in scale)
+    and to unit length after them, so the logit is a cosine over a learned temperature. The key projection starts equal
+    to the query's: look-alikes attend to each other from the first step.
+
+    Parameters
+    ----------
+    channels
+        Channels of the layer's features.
+    heads, head_channels
+        Attention heads and channels of each.
+    """
+
+    def __init__(self, channels: int, heads: int = 4, head_channels: int = 16) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_channels = head_channels
+        self.norm = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, heads * head_channels)
+        self.key = nn.Linear(channels, heads * head_channels)
+        self.key.load_state_dict(self.query.state_dict())
+        self.position_gain = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
+
+    def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+        """Coarse maps of the query.
+
+        Parameters
+        ----------
+        query
+            (B, C, h, w) features of the query images.
+        support
+            (S, C, hs, ws) features of all support images; every pixel of every one is attended jointly.
+        masks
+            (S, n, hs, ws) share of each class' mask in each token, 0 to 1. Tokens may also be left out: NaN in any
+            class marks a token nothing is known of.
+
+        Returns
+        -------
+        Tensor
+            (B, n, h, w), 0 to 1.
+        """
+        q = self._heads(self.query(self._encoded(query)))
+        k = self._heads(self.key(self._encoded(support)))
+        # all support images become one long row of tokens, shared by every query of the batch
+        k = k.transpose(0, 1).flatten(1, 2)
+        v = masks.flatten(2).transpose(1, 2).flatten(0, 1)
+        known = ~v.isnan().any(-1)
+        k, v = k[:, known], v[known]
+        maps = attend(q * self.log_scale.exp(), k, v)
+        return maps.transpose(1, 2).unflatten(2, query.shape[-2:])
+
+    def _encoded(self, features: Tensor) -> Tensor:
+        encoding = positional_encoding(features.shape[1], *features.shape[-2:]).to(features)
+        return self.norm(tokens(features)) + self.position_gain * encoding
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        return F.normalize(projected.unflatten(-1, (self.heads, self.head_channels)).transpose(1, 2), dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention with one-number values: ``mean over heads of softmax(q k^T) v``.
+
+    The library's fused attention streams over the keys, so no query-by-support matrix is ever held and memory grows
+    linearly with the support. It wants values as wide as the keys; the n classes fill the first columns, several
+    passes serve more classes than columns.
+
+    Parameters
+    ----------
+    q
+        (B, heads, Nq, d), already scaled.
+    k
+        (heads, Nk, d)
+    v
+        (Nk, n)
+
+    Returns
+    -------
+    Tensor
+        (B, Nq, n); zeros if there is no support token at all.
+    """
+    batch, heads, count, width = q.shape
+    if k.shape[1] == 0:
+        return q.new_zeros(batch, count, v.shape[1])
+    k = k.expand(batch, -1, -1, -1)
+    parts = []
+    for columns in v.split(width, dim=1):
+        padded = F.pad(columns, (0, width - columns.shape[1])).expand(batch, heads, -1, -1)
+        out = F.scaled_dot_product_attention(q, k, padded.to(q.dtype), scale=1.0)
+        parts.append(out[..., : columns.shape[1]].mean(1))
+    return torch.cat(parts, dim=-1)

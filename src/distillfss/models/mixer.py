@@ -1,0 +1,128 @@
+"""The mixer: coarse maps of all strides and the query's own features become background/foreground logits.
+
+It knows nothing of classes or support: every class' maps pass through the same weights. What only depends on the query
+(its projected features) is computed once, whatever the number of classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillfss.backbones.base import Layer
+
+COARSE_STRIDES = (8, 16, 32)
+"""Strides at which there are coarse maps; the finest logits have stride 4."""
+FINEST_STRIDE = 4
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(..., C, h, w) to (..., C, *size), bilinear with half-pixel centres."""
+    lead = x.shape[:-3]
+    out = F.interpolate(x.flatten(0, -4) if len(lead) != 1 else x, tuple(size), mode="bilinear", align_corners=False)
+    return out.unflatten(0, lead) if len(lead) != 1 else out
+
+
+def coarse_layers(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """Indices of the pyramid's layers that get a coarse map."""
+    return tuple(index for index, layer in enumerate(layers) if layer.stride in COARSE_STRIDES)
+
+
+def conv(cin: int, cout: int, groups: int = 4) -> nn.Sequential:
+    """3x3 convolution, group normalisation (statistics of one image, so a batch of one is no special case), ReLU."""
+    return nn.Sequential(nn.Conv2d(cin, cout, 3, padding=1), nn.GroupNorm(groups, cout), nn.ReLU(inplace=True))
+
+
+class QueryContext(nn.Module):
+    """The query's own features, projected and merged coarse to fine: (B, C, 1/8) and (B, C, 1/4).
+
+    Parameters
+    ----------
+    layers
+        The backbone's pyramid.
+    channels
+        Channels of the result.
+    """
+
+    def __init__(self, layers: Sequence[Layer], channels: int) -> None:
+        super().__init__()
+        self.strides = [layer.stride for layer in layers]
+        self.project = nn.ModuleList(nn.Conv2d(layer.channels, channels, 1) for layer in layers)
+        self.merge = nn.ModuleDict({str(s): conv(channels, channels) for s in (*COARSE_STRIDES[:2], FINEST_STRIDE)})
+
+    def forward(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Context by stride, from pyramid ``features`` (B, C_l, h_l, w_l)."""
+        merged: dict[int, Tensor] = {}
+        for stride, project, feature in zip(self.strides, self.project, features, strict=True):
+            projected = project(feature)
+            merged[stride] = merged[stride] + projected if stride in merged else projected
+        for stride in (16, 8, 4):
+            finer = merged[stride]
+            merged[stride] = self.merge[str(stride)](finer + resize(merged[stride * 2], finer.shape[-2:]))
+        return merged
+
+
+class Mixer(nn.Module):
+    """Logits from coarse maps and query features.
+
+    Per stride, a convolution block over that stride's coarse maps; blocks merged coarse to fine (1/32, 1/16, 1/8); the
+    query's context joins at 1/8 and 1/4; then the logits. Joining is a sum of projections, which equals concatenation
+    followed by a convolution, but lets the query's half be computed once for all classes.
+
+    Parameters
+    ----------
+    layers
+        The backbone's pyramid.
+    channels
+        Channels per class.
+    context_channels
+        Channels of the query's context, shared by all classes.
+    """
+
+    def __init__(self, layers: Sequence[Layer], channels: int = 16, context_channels: int = 32) -> None:
+        super().__init__()
+        self.map_strides = [layers[index].stride for index in coarse_layers(layers)]
+        self.context = QueryContext(layers, context_channels)
+        self.maps = nn.ModuleDict({str(s): conv(self.map_strides.count(s), channels) for s in COARSE_STRIDES})
+        self.merge = nn.ModuleDict({str(s): conv(channels, channels) for s in COARSE_STRIDES[:2]})
+        self.join = nn.ModuleDict(
+            {str(s): nn.Conv2d(context_channels, channels, 1) for s in (COARSE_STRIDES[0], FINEST_STRIDE)}
+        )
+        self.refine = nn.ModuleDict({str(s): conv(channels, channels) for s in (COARSE_STRIDES[0], FINEST_STRIDE)})
+        self.logits = nn.Conv2d(channels, 2, 1)
+
+    def forward(self, coarse: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
+        """Background/foreground logits of every class at stride 4.
+
+        Parameters
+        ----------
+        coarse
+            Per coarse layer, (B, n, h_l, w_l).
+        features
+            The query's pyramid, (B, C_l, h_l, w_l) each.
+
+        Returns
+        -------
+        Tensor
+            (B, n, 2, H / 4, W / 4); channel 0 is background.
+        """
+        batch, ways = coarse[0].shape[:2]
+        context = self.context(features)
+        mixed: Tensor | None = None
+        for stride in sorted(COARSE_STRIDES, reverse=True):
+            stacked = torch.stack(
+                [m for m, s in zip(coarse, self.map_strides, strict=True) if s == stride], dim=2
+            ).flatten(0, 1)
+            block = self.maps[str(stride)](stacked)
+            if mixed is not None:
+                block = self.merge[str(stride)](block + resize(mixed, block.shape[-2:]))
+            mixed = block
+        assert mixed is not None
+        for stride in (COARSE_STRIDES[0], FINEST_STRIDE):
+            own = self.join[str(stride)](context[stride])
+            mixed = resize(mixed, own.shape[-2:]).unflatten(0, (batch, ways)) + own[:, None]
+            mixed = self.refine[str(stride)](mixed.flatten(0, 1))
+        return self.logits(mixed).unflatten(0, (batch, ways))

@@ -1,0 +1,56 @@
+"""Features of a frozen backbone differ in scale by layer, channel and domain: bring them to a common one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distillfss.backbones.base import Layer
+
+
+class Standardize(nn.Module):
+    """``(F_l - mean) / std`` per channel of every layer, with statistics of the support images.
+
+    The statistics are fixed numbers once calibrated, so a 1x1 convolution that follows can absorb them.
+
+    Parameters
+    ----------
+    layers
+        The backbone's pyramid.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        for index, layer in enumerate(layers):
+            self.register_buffer(f"mean{index}", torch.zeros(layer.channels))
+            self.register_buffer(f"std{index}", torch.ones(layer.channels))
+
+    @torch.no_grad()
+    def calibrate(self, pyramids: Iterable[Sequence[Tensor]], floor: float = 1e-3) -> None:
+        """Take mean and standard deviation over all pixels of all pyramids, (B, C_l, h_l, w_l) each.
+
+        A channel that hardly varies (below ``floor`` of its layer's mean deviation) is left near zero, not blown up.
+        """
+        count = 0
+        total: list[Tensor] = []
+        square: list[Tensor] = []
+        for features in pyramids:
+            sums = [f.double().mean((0, 2, 3)) for f in features]
+            squares = [f.double().square().mean((0, 2, 3)) for f in features]
+            total = sums if count == 0 else [a + b for a, b in zip(total, sums, strict=True)]
+            square = squares if count == 0 else [a + b for a, b in zip(square, squares, strict=True)]
+            count += 1
+        for index, (first, second) in enumerate(zip(total, square, strict=True)):
+            mean = first / count
+            std = (second / count - mean.square()).clamp_min(0).sqrt()
+            self.get_buffer(f"mean{index}").copy_(mean)
+            self.get_buffer(f"std{index}").copy_(std.clamp_min(floor * std.mean().clamp_min(1e-12)))
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Standardised pyramid, shapes unchanged."""
+        return [
+            (f - self.get_buffer(f"mean{i}")[:, None, None]) / self.get_buffer(f"std{i}")[:, None, None]
+            for i, f in enumerate(features)
+        ]

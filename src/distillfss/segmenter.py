@@ -1,0 +1,187 @@
+"""The fitted model as its users see it: image in, mask out, one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distillfss.artifact import ModelInfo, load_strictly, read_model, write_model
+from distillfss.backbones import Backbone, build_backbone, load_backbone, weights_sha256
+from distillfss.errors import ModelFileError, UsageError
+from distillfss.io.decode import read_image, to_rgb8
+from distillfss.models.classes import merge_classes
+from distillfss.models.mixer import resize
+from distillfss.models.standardize import Standardize
+from distillfss.models.student import Student
+from distillfss.preprocess import at_working_size
+from distillfss.runtime import resolve_device
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Picture = str | Path | Image.Image | NDArray[Any]
+
+PREPROCESSING = {
+    "colour": "RGB, 0 to 255",
+    "resize": "about size * size pixels, own aspect ratio, sides multiples of 32, antialiased bilinear, half-pixel centres",
+    "normalise": "(x - 127) / 128",
+    "uint16": "each image stretched from its 0.1 to its 99.9 percentile",
+}
+
+
+class Segmenter:
+    """A support-free segmentation model: backbone, standardisation and student, nothing of the support.
+
+    Made by ``fit`` or ``Segmenter.load``; call it with an image to get a mask.
+
+    Attributes
+    ----------
+    class_names
+        Foreground classes; mask value i + 1 is ``class_names[i]``, 0 is background.
+    size
+        Working resolution.
+    summary
+        How it was fitted.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        standardize: Standardize,
+        student: Student,
+        info: ModelInfo,
+        device: torch.device,
+    ) -> None:
+        self.info = info
+        self.class_names = info.class_names
+        self.size = info.size
+        self.summary = info.summary
+        self.device = device
+        self._backbone = backbone.to(device)
+        self._standardize = standardize.to(device).requires_grad_(False)
+        self._student = student.to(device).eval().requires_grad_(False)
+
+    @overload
+    def __call__(self, image: Picture, probabilities: Literal[False] = False) -> NDArray[np.uint8]: ...
+
+    @overload
+    def __call__(
+        self, image: Picture, probabilities: Literal[True]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+
+    def __call__(
+        self, image: Picture, probabilities: bool = False
+    ) -> NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Segment one image.
+
+        Parameters
+        ----------
+        image
+            A path, a PIL image, or an array (H, W) or (H, W, 3), uint8 or uint16.
+        probabilities
+            Whether to return class probabilities as well.
+
+        Returns
+        -------
+        mask
+            (H, W) uint8 at the image's own size: 0 background, i + 1 for ``class_names[i]``.
+        probabilities
+            (H, W, n + 1) float32, background first, each pixel sums to 1. Only on request.
+
+        Raises
+        ------
+        DataError
+            If the image cannot be read or is no image.
+        """
+        pixels = read_image(image).pixels if isinstance(image, str | Path) else to_rgb8(image)
+        logits = resize(self.logits(pixels), pixels.shape[:2])[0]
+        mask = class_indices(logits)
+        if not probabilities:
+            return mask
+        return mask, logits.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
+        """Masks of one image at several sizes, from one forward pass.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        sizes
+            (height, width) of every mask wanted.
+        """
+        logits = self.logits(pixels)
+        return [class_indices(resize(logits, size)[0]) for size in sizes]
+
+    @torch.inference_mode()
+    def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Merged class logits (1, n + 1, h / 4, w / 4) of one image, (h, w) being its working size."""
+        image = at_working_size(pixels, self.size).to(self.device)
+        features = self._standardize(self._backbone(image[None]))
+        return merge_classes(self._student(features)[0])
+
+    def save(self, path: str | Path, embed_backbone: bool = False) -> None:
+        """Write the model to one safetensors file, whole or not at all.
+
+        Parameters
+        ----------
+        path
+            Where to. Replaced if it exists.
+        embed_backbone
+            Put the frozen backbone into the file as well (about 12 MB for Lite0), so that whoever loads it does not
+            need the package with the backbone's weights.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; an existing file stays as it was.
+        """
+        parts: dict[str, torch.nn.Module] = {"student.": self._student, "standardize.": self._standardize}
+        if embed_backbone:
+            parts["backbone."] = self._backbone
+        tensors = {prefix + name: t for prefix, part in parts.items() for name, t in part.state_dict().items()}
+        fields = {**vars(self.info), "backbone_embedded": embed_backbone}
+        write_model(Path(path), ModelInfo(**fields), tensors)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Segmenter:
+        """Read a model that ``save`` or ``distillfss fit`` wrote.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, damaged, foreign or too new, or the backbone's weights here are other ones.
+        """
+        path = Path(path)
+        info, tensors = read_model(path)
+        try:
+            backbone = build_backbone(info.backbone) if info.backbone_embedded else load_backbone(info.backbone)
+        except UsageError as error:
+            raise ModelFileError(error.problem, path=path, cure="Update distillfss") from error
+        if info.backbone_embedded:
+            load_strictly(backbone, tensors, "backbone.", path)
+        elif weights_sha256(info.backbone) != info.backbone_sha256:
+            raise ModelFileError(
+                f"it was fitted on other weights of {info.backbone} than those installed here",
+                path=path,
+                cure="Install the package version it was fitted with, or save it with the backbone embedded",
+            )
+        standardize = Standardize(backbone.layers)
+        student = Student(backbone.layers, len(info.class_names))
+        load_strictly(standardize, tensors, "standardize.", path)
+        load_strictly(student, tensors, "student.", path)
+        return cls(backbone, standardize, student, info, resolve_device(device))
+
+    def __repr__(self) -> str:
+        return f"Segmenter({', '.join(self.class_names)}; {self.info.backbone}, {self.size} px)"
+
+
+def class_indices(logits: Tensor) -> NDArray[np.uint8]:
+    """(n + 1, H, W) logits to the index of the highest, (H, W) uint8."""
+    return logits.argmax(0).to(torch.uint8).cpu().numpy()

@@ -1,0 +1,146 @@
+"""Views of annotated images: label-safe geometric and photometric changes, each decided by one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillfss.geometry import working_size
+from distillfss.preprocess import at_working_size
+
+if TYPE_CHECKING:
+    from distillfss.support import SupportSet
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far a view may go from its image. Uniform in the given range unless said otherwise."""
+
+    flip: float = 0.5  # probability, each axis
+    rotation: float = 20.0  # degrees, to either side
+    zoom: float = 1.4  # factor, log-uniform, in or out
+    stretch: float = 1.15  # factor of aspect ratio, log-uniform, to either side
+    shift: float = 0.15  # share of the side, to either side
+    brightness: float = 0.15  # share of the value range added
+    contrast: float = 1.3  # factor, log-uniform, to either side
+    saturation: float = 1.4  # factor, log-uniform, to either side
+    tint: float = 1.1  # factor per channel, log-uniform, to either side
+    blur: float = 0.15  # probability of a blur of 0.5 to 1.5 pixels
+
+
+PLAIN = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0)
+"""The image as it is."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented image: pixels (3, H, W) float 0 to 255, mask (H, W) uint8 with 255 = ignore."""
+
+    image: Tensor
+    mask: Tensor
+    source: int
+
+
+class Augmenter:
+    """Draws views of a support set on one common canvas, so that they can be batched.
+
+    Parameters
+    ----------
+    support
+        Annotated images of any sizes.
+    size
+        Working resolution; the canvas has the median aspect ratio of the support.
+    """
+
+    def __init__(self, support: SupportSet, size: int, strength: Strength | None = None) -> None:
+        self.strength = Strength() if strength is None else strength
+        aspects = sorted(s.image.shape[1] / s.image.shape[0] for s in support.samples)
+        aspect = aspects[len(aspects) // 2]
+        self.canvas = working_size(1000, max(1, round(1000 * aspect)), size)
+        self._images = [at_working_size(sample.image, size) for sample in support.samples]
+        self._masks = [torch.from_numpy(np.ascontiguousarray(sample.mask)) for sample in support.samples]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def plain(self, source: int) -> View:
+        """Image ``source`` on the canvas, unchanged but for its size."""
+        return self._view(source, torch.Generator(), PLAIN)
+
+    def view(self, source: int, seed: int) -> View:
+        """A random view of image ``source``; the same seed gives the same view."""
+        return self._view(source, torch.Generator().manual_seed(seed), self.strength)
+
+    def _view(self, source: int, generator: torch.Generator, strength: Strength) -> View:
+        image, mask = self._images[source], self._masks[source]
+        grid = sampling_grid(self.canvas, image.shape[-2:], strength, generator)
+        pixels = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        labels = F.grid_sample(
+            mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+        )
+        return View(photometric(pixels[0], strength, generator), labels[0, 0].to(torch.uint8), source)
+
+
+def uniform(generator: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def log_uniform(generator: torch.Generator, factor: float) -> float:
+    return math.exp(uniform(generator, -1, 1) * math.log(factor))
+
+
+def sampling_grid(
+    canvas: Sequence[int], source: Sequence[int], strength: Strength, generator: torch.Generator
+) -> Tensor:
+    """Where every canvas pixel comes from, (1, H, W, 2) in the source's normalised coordinates (-1 to 1)."""
+    angle = math.radians(uniform(generator, -strength.rotation, strength.rotation))
+    zoom, stretch = log_uniform(generator, strength.zoom), math.sqrt(log_uniform(generator, strength.stretch))
+    flips = [-1.0 if uniform(generator, 0, 1) < strength.flip else 1.0 for _ in range(2)]
+    shifts = [uniform(generator, -strength.shift, strength.shift) * 2 for _ in range(2)]
+    # Rotation happens in pixels: normalised coordinates of a wide canvas would shear.
+    half = torch.tensor([canvas[1] / 2, canvas[0] / 2])
+    if strength is PLAIN:
+        source_half = half
+    else:
+        # isotropic fit of the canvas into the source's aspect ratio, so shapes keep theirs
+        fit = max(canvas[1] / source[1], canvas[0] / source[0])
+        source_half = torch.tensor([source[1] / 2, source[0] / 2]) * fit
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = torch.tensor([[cos, -sin], [sin, cos]])
+    scale = torch.tensor([flips[0] * stretch / zoom, flips[1] / (stretch * zoom)])
+    matrix = (turn * scale) * half / source_half[:, None]
+    theta = torch.cat([matrix, torch.tensor(shifts)[:, None]], dim=1)
+    return F.affine_grid(theta[None], [1, 1, *canvas], align_corners=False)
+
+
+def photometric(image: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
+    """Changes of light and colour that leave every label true. (3, H, W), 0 to 255, in and out."""
+    if strength is PLAIN:
+        return image
+    grey = image.mean(0, keepdim=True)
+    image = grey + (image - grey) * log_uniform(generator, strength.saturation)
+    image = image * torch.tensor([log_uniform(generator, strength.tint) for _ in range(3)])[:, None, None]
+    mean = image.mean()
+    image = mean + (image - mean) * log_uniform(generator, strength.contrast)
+    image = image + 255 * uniform(generator, -strength.brightness, strength.brightness)
+    if uniform(generator, 0, 1) < strength.blur:
+        image = gaussian_blur(image, uniform(generator, 0.5, 1.5))
+    return image.clamp(0, 255)
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """(3, H, W) blurred by a Gaussian of ``sigma`` pixels, cut off at three sigma."""
+    radius = math.ceil(3 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    padded = F.pad(image[None], (radius,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.transpose(2, 3), groups=3)[0]

@@ -1,0 +1,105 @@
+"""Distillation (DistillFSS eq. 7): the student learns from the annotation, the teacher's answer and its coarse maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distillfss.models.classes import merge_classes
+from distillfss.models.mixer import resize
+from distillfss.models.student import Student
+from distillfss.models.teacher import Teacher
+from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
+from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.transfer import leave_one_out_tokens
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The teacher's answer to one view: merged logits (1, n + 1, H / 4, W / 4) and coarse maps (1, n, h_l, w_l)."""
+
+    logits: Tensor
+    maps: list[Tensor]
+
+
+class Distill:
+    """The second phase of a fit. The teacher is frozen and answers each view once, without that view's own image.
+
+    Parameters
+    ----------
+    student
+        Trained in place.
+    teacher
+        Asked, never changed.
+    plain
+        Every support image unaugmented: what the teacher is shown.
+    batch, shots
+        Views per step; support images the teacher is shown per view.
+    answer_weight, map_weight
+        Weights of the teacher's logits and coarse maps beside the annotation's weight of 1.
+    """
+
+    name = "distill"
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: Teacher,
+        pool: ViewPool,
+        plain: Sequence[EncodedView],
+        *,
+        steps: int,
+        batch: int,
+        shots: int,
+        answer_weight: float,
+        map_weight: float,
+    ) -> None:
+        self.model: nn.Module = student
+        self.student = student
+        self.teacher = teacher
+        self.pool = pool
+        self.plain = plain
+        self.steps = steps
+        self.batch = batch
+        self.shots = shots
+        self.answer_weight = answer_weight
+        self.map_weight = map_weight
+        self._answers: dict[int, Answer] = {}
+
+    def loss(self, step: int, pool_step: int) -> Tensor:
+        """Scalar loss of one step; ``pool_step`` places the pool's window."""
+        window = self.pool.advance(pool_step)
+        random = self.pool.random(pool_step)
+        views = [window[int(i)] for i in random.permutation(len(window))[: self.batch]]
+        batch = Batch.of(views)
+        logits, maps = self.student(batch.features)
+        merged = merge_classes(logits)
+        loss = segmentation_loss(resize(merged, batch.masks.shape[-2:]), batch.masks)
+        if not (self.answer_weight or self.map_weight):
+            return loss
+        self._forget(window[0].number)
+        answers = [self._answer(view) for view in views]
+        teacher_logits = torch.cat([answer.logits for answer in answers])
+        teacher_maps = [torch.cat(layer) for layer in zip(*(answer.maps for answer in answers), strict=True)]
+        known = resize((batch.masks != IGNORE).float()[:, None], merged.shape[-2:])[:, 0] > 0.5
+        return (
+            loss
+            + self.answer_weight * soft_target_loss(merged, teacher_logits, known)
+            + self.map_weight * coarse_map_loss(maps, teacher_maps)
+        )
+
+    def _answer(self, view: EncodedView) -> Answer:
+        if view.number not in self._answers:
+            random = self.pool.random_of_view(view.number)
+            tokens = leave_one_out_tokens(self.teacher, self.plain, view.source, self.student.ways, random, self.shots)
+            with torch.no_grad():
+                logits, maps = self.teacher(view.features, tokens)
+            self._answers[view.number] = Answer(merge_classes(logits), maps)
+        return self._answers[view.number]
+
+    def _forget(self, oldest: int) -> None:
+        for number in [n for n in self._answers if n < oldest]:
+            del self._answers[number]

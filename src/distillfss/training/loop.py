@@ -1,0 +1,80 @@
+"""One phase of a fit: an optimiser, a learning rate that rises and falls, and a loss per step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from distillfss.training.state import optimizer_tensors, restore_optimizer
+
+WARM_UP_STEPS = 20
+FINAL_SHARE = 0.02
+"""The learning rate ends at this share of its peak."""
+MAX_GRADIENT_NORM = 1.0
+
+
+class Phase(Protocol):
+    """What is trained, for how many steps, and what is minimised."""
+
+    name: str
+    model: nn.Module
+    steps: int
+
+    def loss(self, step: int, pool_step: int) -> Tensor: ...
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up to ``peak``, then a half cosine down."""
+    rising = min(1.0, (step + 1) / WARM_UP_STEPS)
+    falling = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return peak * rising * (falling * (1 - FINAL_SHARE) + FINAL_SHARE)
+
+
+class PhaseRunner:
+    """Takes one phase from step to step; its state can be stored between any two.
+
+    Parameters
+    ----------
+    phase
+        What to train.
+    pool_offset
+        Pool step of the phase's first step.
+    """
+
+    def __init__(self, phase: Phase, pool_offset: int, *, peak: float, weight_decay: float) -> None:
+        self.phase = phase
+        self.step = 0
+        self._pool_offset = pool_offset
+        self._peak = peak
+        self._parameters = [p for p in phase.model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=peak, weight_decay=weight_decay)
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.phase.steps
+
+    def advance(self) -> float:
+        """Take one step and return its loss."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.phase.steps, self._peak)
+        loss = self.phase.loss(self.step, self._pool_offset + self.step)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        self.step += 1
+        return float(loss.detach())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser's tensors, for ``restore``."""
+        return optimizer_tensors(self._optimizer)
+
+    def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Continue at ``step`` with the optimiser as it was."""
+        self.step = step
+        if step > 0:
+            restore_optimizer(self._optimizer, tensors)

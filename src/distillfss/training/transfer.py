@@ -1,0 +1,86 @@
+"""Transfer (TransferFSS): fine-tune the teacher on the support, each image in turn the query and others its support."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from distillfss.models.classes import merge_classes
+from distillfss.models.mixer import resize
+from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.training.losses import segmentation_loss
+from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.targets import class_masks
+
+
+class Transfer:
+    """The first phase of a fit: one loss per step, over views of the support.
+
+    With a single image there is no other to be its support, so two different views of it stand in for query and
+    support.
+
+    Parameters
+    ----------
+    teacher
+        Trained in place.
+    pool
+        Where views come from.
+    ways
+        Number of classes n.
+    queries, shots
+        Queries per step, and support images they share (fewer if the support set is smaller).
+    """
+
+    name = "transfer"
+
+    def __init__(self, teacher: Teacher, pool: ViewPool, ways: int, *, steps: int, queries: int, shots: int) -> None:
+        self.model: nn.Module = teacher
+        self.teacher = teacher
+        self.pool = pool
+        self.ways = ways
+        self.steps = steps
+        self.queries = queries
+        self.shots = shots
+
+    def loss(self, step: int, pool_step: int) -> Tensor:
+        """Scalar loss of one step; ``pool_step`` places the pool's window."""
+        random = self.pool.random(pool_step)
+        queries, support = episode(self.pool.advance(pool_step), random, self.queries, self.shots)
+        query, shown = Batch.of(queries), Batch.of(support)
+        tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways))
+        logits, _ = self.teacher(query.features, tokens)
+        return segmentation_loss(resize(merge_classes(logits), query.masks.shape[-2:]), query.masks)
+
+
+def episode(
+    views: Sequence[EncodedView], random: np.random.Generator, queries: int, shots: int
+) -> tuple[list[EncodedView], list[EncodedView]]:
+    """Query and support views, of different images wherever there are at least two."""
+    by_source: dict[int, list[EncodedView]] = {}
+    for view in views:
+        by_source.setdefault(view.source, []).append(view)
+    sources = [int(s) for s in random.permutation(sorted(by_source))]
+    if len(sources) == 1:
+        chosen = [views[int(i)] for i in random.permutation(len(views))[: queries + 1]]
+        return chosen[1:], chosen[:1]
+    count = min(shots, len(sources) - 1)
+
+    def one_of(source: int) -> EncodedView:
+        return by_source[source][int(random.integers(len(by_source[source])))]
+
+    support = [one_of(source) for source in sources[:count]]
+    askable = [view for source in sources[count:] for view in by_source[source]]
+    chosen_queries = random.permutation(len(askable))[:queries]
+    return [askable[int(i)] for i in chosen_queries], support
+
+
+def leave_one_out_tokens(
+    teacher: Teacher, plain: Sequence[EncodedView], source: int, ways: int, random: np.random.Generator, shots: int
+) -> SupportTokens:
+    """Support tokens for a view of image ``source``: plain views of up to ``shots`` others, or of itself if alone."""
+    others = [view for view in plain if view.source != source] or list(plain)
+    chosen = [others[int(i)] for i in random.permutation(len(others))[:shots]]
+    shown = Batch.of(chosen)
+    return teacher.support_tokens(shown.features, class_masks(shown.masks, ways))
