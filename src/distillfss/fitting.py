@@ -137,7 +137,7 @@ class FitRun:
         self.standardize = Standardize(layers).to(self.device)
         augmenter = Augmenter(support, config.size)
         plain = self._plain_views(augmenter, tell)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.teacher = Teacher(layers).to(self.device)
             self.student = Student(layers, ways).to(self.device)

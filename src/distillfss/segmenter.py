@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PREPROCESSING = {
     "colour": "RGB, 0 to 255",
-    "resize": "about size * size pixels, own aspect ratio, sides multiples of 32, antialiased bilinear, half-pixel centres",
+    "resize": "about size * size pixels, own aspect ratio, sides multiples of 32, antialiased bilinear",
     "normalise": "(x - 127) / 128",
     "uint16": "each image stretched from its 0.1 to its 99.9 percentile",
 }
@@ -173,7 +173,8 @@ class Segmenter:
                 cure="Install the package version it was fitted with, or save it with the backbone embedded",
             )
         standardize = Standardize(backbone.layers)
-        student = Student(backbone.layers, len(info.class_names))
+        with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
+            student = Student(backbone.layers, len(info.class_names))
         load_strictly(standardize, tensors, "standardize.", path)
         load_strictly(student, tensors, "student.", path)
         return cls(backbone, standardize, student, info, resolve_device(device))

@@ -1,0 +1,195 @@
+"""A fit as a whole: it learns, repeats itself, resumes exactly, and copes with one image, empty masks, many classes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scenes import square_pair, square_support
+
+from distillfss import FitConfig, Segmenter, SupportSet, fit
+from distillfss.errors import FitInterrupted, UsageError
+from distillfss.fitting import FitRun, Progress
+from distillfss.training.loop import FINAL_SHARE, WARM_UP_STEPS, learning_rate
+from distillfss.training.state import load_state, save_state
+
+QUICK = FitConfig(size=96, effort=0.1, pool_views=6, distill_batch=3)
+
+
+def parameters(segmenter: Segmenter) -> dict[str, torch.Tensor]:
+    return segmenter._student.state_dict()
+
+
+def assert_same(one: Segmenter, two: Segmenter) -> None:
+    a, b = parameters(one), parameters(two)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def test_it_learns_and_generalises_to_a_new_image():
+    segmenter = fit(square_support(4), FitConfig(size=96, effort=0.5, pool_views=24))
+    scores = []
+    for seed in (101, 102, 103):
+        image, mask = square_pair(seed)
+        found = segmenter(image)
+        scores.append(((found == 1) & (mask == 1)).sum() / ((found == 1) | (mask == 1)).sum())
+    assert np.mean(scores) > 0.7
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another():
+    support = square_support(2)
+    one, same, other = (fit(support, FitConfig(**{**vars(QUICK), "seed": seed})) for seed in (1, 1, 2))
+    assert_same(one, same)
+    assert any(not torch.equal(a, b) for a, b in zip(parameters(one).values(), parameters(other).values(), strict=True))
+
+
+def test_fitting_leaves_the_callers_random_numbers_alone():
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    fit(square_support(1), QUICK)
+    assert torch.equal(torch.rand(1), wanted)
+
+
+@pytest.mark.parametrize("stop_at", [3, 5, 6, 9])
+def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
+    """The first phase has 5 or so steps, so the stops lie in it, at the seam, and in the second."""
+    support = square_support(3)
+    whole = FitRun(support, QUICK, lambda _: None)
+    while not whole.done:
+        whole.advance()
+    first = FitRun(support, QUICK, lambda _: None)
+    for _ in range(stop_at):
+        first.advance()
+    save_state(tmp_path / "state", first.state(), "print")
+    second = FitRun(support, QUICK, lambda _: None)
+    found = load_state(tmp_path / "state", "print")
+    assert found is not None
+    second.restore(found)
+    assert second.steps_done == stop_at
+    while not second.done:
+        second.advance()
+    assert_same(whole.segmenter(), second.segmenter())
+
+
+def test_a_state_belongs_to_its_support_and_settings(tmp_path):
+    run = FitRun(square_support(1), QUICK, lambda _: None)
+    run.advance()
+    path = tmp_path / "state"
+    save_state(path, run.state(), "mine")
+    assert load_state(path, "mine") is not None
+    assert load_state(path, "another") is None
+    assert load_state(tmp_path / "missing", "mine") is None
+    path.write_bytes(path.read_bytes()[:200])
+    assert load_state(path, "mine") is None
+    path.write_bytes(b"")
+    assert load_state(path, "mine") is None
+
+
+def test_ctrl_c_keeps_the_state_and_the_next_call_goes_on(tmp_path):
+    support, path = square_support(2), tmp_path / "model.part"
+    seen: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.phase == "transfer" and progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(FitInterrupted, match=r"model\.part: stopped at step 2 of \d+.*same command again"):
+        fit(support, QUICK, state=path, progress=stop)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert path.is_file()
+    resumed = fit(support, QUICK, state=path, progress=seen.append)
+    assert "going on at step 2" in " ".join(p.message for p in seen)
+    assert not path.exists()
+    assert_same(resumed, fit(support, QUICK))
+
+
+def test_a_fit_works_outside_the_main_thread():
+    found: list[Segmenter] = []
+    thread = threading.Thread(target=lambda: found.append(fit(square_support(1), QUICK)))
+    thread.start()
+    thread.join()
+    assert_same(found[0], fit(square_support(1), QUICK))
+
+
+def test_progress_starts_at_once_and_counts_to_the_end():
+    seen: list[Progress] = []
+    fit(square_support(2), QUICK, progress=seen.append)
+    assert seen[0].phase == "prepare"
+    steps = [p for p in seen if p.phase in ("transfer", "distill")]
+    assert [p.step for p in steps] == list(range(1, steps[-1].steps + 1))
+    assert {p.steps for p in steps} == {steps[-1].steps}
+
+
+@pytest.mark.parametrize("ways", [1, 2, 20])
+def test_one_image_and_many_classes(ways):
+    image, mask = striped(ways)
+    support = SupportSet.from_arrays([image], [mask])
+    segmenter = fit(support, QUICK)
+    found, probabilities = segmenter(image, probabilities=True)
+    assert found.shape == mask.shape
+    assert probabilities.shape == (*mask.shape, ways + 1)
+
+
+def striped(ways: int) -> tuple[np.ndarray, np.ndarray]:
+    mask = np.repeat(np.arange(ways + 1, dtype=np.uint8), 8)[None].repeat(64, axis=0)
+    return np.repeat((mask * 12)[..., None], 3, axis=2), mask
+
+
+def test_empty_and_ignored_masks_and_mixed_sizes_are_no_obstacle():
+    pairs = [square_pair(seed, size) for seed, size in enumerate([(96, 96), (40, 120), (130, 70), (64, 64)])]
+    pairs[1][1][:] = 0
+    pairs[2][1][:] = 255
+    segmenter = fit(SupportSet.from_arrays([p[0] for p in pairs], [p[1] for p in pairs]), QUICK)
+    assert all(bool(torch.isfinite(t).all()) for t in parameters(segmenter).values())
+    assert segmenter(pairs[1][0]).shape == (40, 120)
+
+
+def test_nothing_of_the_support_is_in_the_model():
+    """Same names, same shapes, same bytes whatever k: the cost of use cannot depend on it."""
+    shapes = []
+    for count in (1, 5):
+        segmenter = fit(square_support(count), QUICK)
+        shapes.append({name: tensor.shape for name, tensor in parameters(segmenter).items()})
+    assert shapes[0] == shapes[1]
+
+
+def test_learning_rate_rises_and_falls():
+    rates = [learning_rate(step, 200, 1.0) for step in range(200)]
+    assert rates[0] == pytest.approx(1 / WARM_UP_STEPS)
+    assert max(rates) == rates[WARM_UP_STEPS - 1] == pytest.approx(0.978, abs=0.01)
+    assert rates[-1] == pytest.approx(FINAL_SHARE, abs=0.001)
+    assert rates[WARM_UP_STEPS:] == sorted(rates[WARM_UP_STEPS:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "hint"),
+    [
+        ({"device": "tpu"}, "auto, cpu"),
+        ({"size": 10}, "64 to 2048"),
+        ({"effort": 0}, "above 0"),
+        ({"seed": -1}, "0 or more"),
+    ],
+)
+def test_settings_are_checked(knobs, hint):
+    with pytest.raises(UsageError, match=hint):
+        FitConfig(**knobs)
+
+
+def test_the_fingerprint_covers_what_decides_the_outcome():
+    assert FitConfig().fingerprint() == FitConfig(device="cpu").fingerprint()
+    assert FitConfig().fingerprint() != FitConfig(seed=1).fingerprint()
+    assert FitConfig().fingerprint() != FitConfig(learning_rate=1e-3).fingerprint()
+
+
+def test_a_device_that_is_not_there_is_named():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(UsageError, match=r"'cuda' is not available.*cpu"):
+        fit(square_support(1), FitConfig(device="cuda"))

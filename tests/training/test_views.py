@@ -1,0 +1,162 @@
+"""Augmented views: image and mask move together, and everything follows from a seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from scenes import square_support
+
+from distillfss.geometry import working_size
+from distillfss.preprocess import at_working_size
+from distillfss.support import SupportSet
+from distillfss.training.augment import Augmenter, Strength, gaussian_blur
+from distillfss.training.pool import Batch, ViewPool
+from distillfss.training.transfer import episode
+
+GEOMETRY = Strength(brightness=0, contrast=1, saturation=1, tint=1, blur=0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "wanted"),
+    [
+        (500, 500, (384, 384)),
+        (1080, 1920, (288, 512)),
+        (10, 10, (384, 384)),
+        (100, 1000, (128, 1216)),
+        (1, 9999, (96, 1536)),
+    ],
+)
+def test_working_size_keeps_area_and_aspect(height, width, wanted):
+    assert working_size(height, width, 384) == wanted
+
+
+def test_the_plain_view_is_what_the_segmenter_sees():
+    support = square_support(1)
+    view = Augmenter(support, 128).plain(0)
+    torch.testing.assert_close(view.image, at_working_size(support.samples[0].image, 128), atol=1e-3, rtol=0)
+
+
+def test_image_and_mask_move_together():
+    """The image shows its own mask; wherever a view's mask is sure, its pixels must say the same."""
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.integers(0, 2, (6, 8)), np.ones((40, 40))).astype(np.uint8)
+    support = SupportSet.from_arrays([np.repeat(mask[..., None] * 200, 3, axis=2)], [mask])
+    augmenter = Augmenter(support, 256, GEOMETRY)
+    agreement = []
+    for seed in range(20):
+        view = augmenter.view(0, seed)
+        assert view.image.shape[1:] == view.mask.shape == augmenter.canvas
+        agreement.append(float(((view.image[0] > 100) == (view.mask == 1)).float().mean()))
+    assert min(agreement) > 0.97
+
+
+def test_plain_masks_do_not_move_by_half_a_pixel():
+    mask = np.zeros((128, 128), np.uint8)
+    mask[32:64, 16:80] = 1
+    support = SupportSet.from_arrays([np.zeros((128, 128, 3), np.uint8)], [mask])
+    assert np.array_equal(Augmenter(support, 128).plain(0).mask.numpy(), mask)
+
+
+def test_flips_are_exact():
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    mask = np.random.default_rng(1).integers(0, 2, (64, 64)).astype(np.uint8)
+    flips = Strength(
+        flip=1.0, rotation=0, zoom=1, stretch=1, shift=0, brightness=0, contrast=1, saturation=1, tint=1, blur=0
+    )
+    view = Augmenter(SupportSet.from_arrays([image], [mask]), 64, flips).view(0, 0)
+    assert np.array_equal(view.mask.numpy(), mask[::-1, ::-1])
+    np.testing.assert_allclose(view.image.permute(1, 2, 0).numpy(), image[::-1, ::-1], atol=0.1)
+
+
+def test_turning_keeps_areas_on_a_wide_canvas():
+    """Rotation happens in pixels: nothing shears although the canvas is twice as wide as high."""
+    mask = np.zeros((128, 256), np.uint8)
+    mask[44:84, 108:148] = 1
+    support = SupportSet.from_arrays([np.zeros((128, 256, 3), np.uint8)], [mask])
+    turn = Strength(
+        flip=0, rotation=30, zoom=1, stretch=1, shift=0, brightness=0, contrast=1, saturation=1, tint=1, blur=0
+    )
+    augmenter = Augmenter(support, 181, turn)
+    areas = [int((augmenter.view(0, seed).mask == 1).sum()) for seed in range(10)]
+    assert all(abs(area - 1600) < 80 for area in areas)
+
+
+def test_pixels_stay_in_range_and_seeds_decide():
+    augmenter = Augmenter(square_support(2), 96)
+    one, same, other = (augmenter.view(0, seed) for seed in (7, 7, 8))
+    assert torch.equal(one.image, same.image)
+    assert torch.equal(one.mask, same.mask)
+    assert not torch.equal(one.image, other.image)
+    for seed in range(20):
+        image = augmenter.view(1, seed).image
+        assert 0 <= float(image.min()) <= float(image.max()) <= 255
+
+
+def test_ignored_pixels_stay_ignored():
+    image, mask = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
+    mask[0, 0] = 1
+    mask[0, 1] = 2
+    view = Augmenter(SupportSet.from_arrays([image], [mask]), 64).view(0, 3)
+    assert set(view.mask.unique().tolist()) <= {1, 2, 255}
+    assert float((view.mask == 255).float().mean()) > 0.9
+
+
+def test_blur_equals_an_independent_one():
+    from scipy.ndimage import gaussian_filter
+
+    image = torch.rand(3, 40, 30, dtype=torch.float32)
+    wanted = gaussian_filter(image.double().numpy(), (0, 1.2, 1.2), mode="mirror", radius=4)
+    np.testing.assert_allclose(gaussian_blur(image, 1.2).numpy(), wanted, atol=1e-5)
+
+
+def encode(images: torch.Tensor) -> list[torch.Tensor]:
+    return [images.mean((2, 3), keepdim=True)]
+
+
+def make_pool(count: int, capacity: int = 8) -> ViewPool:
+    return ViewPool(Augmenter(square_support(count), 64), encode, seed=3, capacity=capacity, refresh=2)
+
+
+def test_a_window_does_not_depend_on_how_it_was_reached():
+    walked, jumped = make_pool(3), make_pool(3)
+    for step in range(6):
+        window = walked.advance(step)
+    direct = jumped.advance(5)
+    assert [v.number for v in window] == [v.number for v in direct] == list(range(10, 18))
+    for a, b in zip(window, direct, strict=True):
+        assert a.source == b.source
+        assert torch.equal(a.features[0], b.features[0])
+        assert torch.equal(a.mask, b.mask)
+
+
+def test_every_image_has_its_turn():
+    window = make_pool(4, capacity=12).advance(0)
+    assert Counter(v.source for v in window) == dict.fromkeys(range(4), 3)
+
+
+def test_batches_put_views_side_by_side():
+    window = make_pool(2).advance(0)
+    batch = Batch.of(window[:3])
+    assert batch.masks.shape == (3, 64, 64)
+    assert torch.equal(batch.features[0][1:2], window[1].features[0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_query_and_support_are_different_images(count):
+    window = make_pool(count, capacity=12).advance(0)
+    for seed in range(20):
+        queries, support = episode(window, np.random.default_rng(seed), queries=3, shots=4)
+        assert 1 <= len(queries) <= 3
+        assert len(support) == min(4, count - 1)
+        assert len({v.source for v in support}) == len(support)
+        assert not {v.source for v in queries} & {v.source for v in support}
+
+
+def test_a_single_image_is_asked_with_another_view_of_itself():
+    queries, support = episode(make_pool(1).advance(0), np.random.default_rng(0), queries=3, shots=4)
+    assert len(queries) == 3
+    assert len(support) == 1
+    assert support[0].number not in {v.number for v in queries}
