@@ -1,0 +1,144 @@
+"""Decode pictures: the one place where a picture file becomes pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from distillfss.errors import DataError
+from distillfss.io.deep import join_bytes, lower_byte_twin, misread_layout, raw_modes, white_is_zero
+from distillfss.io.opening import decoding, open_picture, quiet
+from distillfss.io.pixels import array_to_rgb8, loaded_to_array
+
+_ORIENTATION = 0x0112
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """A decoded picture: ``pixels`` uint8 (H, W, 3) RGB, and one line per thing that had to be converted."""
+
+    pixels: NDArray[np.uint8]
+    notices: tuple[str, ...]
+
+
+def read_image(path: str | Path) -> DecodedImage:
+    """Read a picture file as 8-bit RGB, upright.
+
+    EXIF orientation is applied once; 16 bits per channel are stretched to 8 (``pixels.stretch_to_8bit``); palette,
+    1-bit, grey and CMYK become RGB; transparent pixels are laid over white. Of several frames the first is read. Each
+    of these conversions that can change what is seen gives a notice naming the file and the cure.
+
+    Raises
+    ------
+    DataError
+        Missing, unreadable, not an allowed format, too large, truncated, or with values whose range is unknown.
+    """
+    path = Path(path)
+    with open_picture(path) as image:
+        array, notes = picture_array(image, path)
+    try:
+        pixels, more = array_to_rgb8(array)
+    except DataError as exc:
+        raise DataError(exc.problem, cure=exc.cure, path=path) from exc
+    return DecodedImage(pixels, tuple(f"{path}: {note}" for note in [*notes, *more]))
+
+
+def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
+    """A NumPy array or Pillow image → uint8 (H, W, 3) RGB, by the rules of ``read_image``.
+
+    Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with alpha last, uint8 or uint16. The result never shares
+    memory with the argument.
+    """
+    if isinstance(picture, Image.Image):
+        if 0 in picture.size:
+            raise DataError("a picture without pixels", cure="Leave it out")
+        array, _ = picture_array(picture, None)
+        return array_to_rgb8(array)[0]
+    if not isinstance(picture, np.ndarray):
+        raise DataError(
+            f"a picture of Python type {type(picture).__name__}",
+            cure="Pass a path, a Pillow image or a NumPy array (numpy.asarray(picture))",
+        )
+    return array_to_rgb8(picture)[0]
+
+
+def picture_array(image: Image.Image, path: Path | None) -> tuple[NDArray[np.generic], list[str]]:
+    """Decode an opened image, upright, into an array ``array_to_rgb8`` takes, and notes on what was done."""
+    image, orientation, deep, notes = load_upright(image, path)
+    if orientation != 1:
+        notes.append(
+            f"turned upright as its EXIF orientation {orientation} says; if it has a mask, check that the mask was "
+            "drawn on the upright picture, and save the picture without EXIF rotation to be sure"
+        )
+    if deep is not None:
+        return deep, notes
+    try:
+        with decoding(path):
+            array, more = loaded_to_array(image)
+    except DataError as exc:
+        raise DataError(exc.problem, cure=exc.cure, path=path) from exc
+    return array, notes + more
+
+
+def load_upright(
+    image: Image.Image, path: Path | None
+) -> tuple[Image.Image, int, NDArray[np.uint16] | None, list[str]]:
+    """Decode all pixels of an opened image and turn it as its EXIF orientation says.
+
+    Returns
+    -------
+    image
+        Decoded and upright.
+    orientation
+        1 if it was upright already, else the EXIF value from 2 to 8 that was applied.
+    deep
+        (H, W, 3 or 4) uint16, upright, where the file has 16 bits per channel and several channels: Pillow itself keeps
+        only the upper 8 bits of those, which leaves a 12-bit camera's picture 16 grey levels.
+    notes
+        On frames that were not read.
+    """
+    with decoding(path):
+        misread = misread_layout(image)
+    if misread is not None:
+        raise DataError(f"is {misread}, which cannot be read", cure="Save it as 8- or 16-bit RGB PNG", path=path)
+    grey_alpha = "LA;16B" in raw_modes(image)
+    notes = []
+    with decoding(path):
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # the second picture of MPO is a preview
+            notes.append("holds several pages or frames, only the first was read; split it to use the others")
+        # Pillow turns a TIFF while loading it and forgets the tag; all others it leaves to us, after loading, because
+        # a PNG may hold its EXIF behind the pixels.
+        tag = _orientation(image) if image.format == "TIFF" and raw_modes(image) else None
+        lower = lower_byte_twin(image)
+        image.load()
+        orientation = tag or _orientation(image)
+        if tag is None and orientation != 1:
+            image = image.transpose(_TURN[orientation])
+            lower = lower and lower.transpose(_TURN[orientation])
+    if lower is not None:
+        return image, orientation, join_bytes(image, lower, grey_alpha=grey_alpha), notes
+    if white_is_zero(image):
+        image = Image.fromarray(0xFFFF - np.asarray(image).astype(np.uint16))
+    return image, orientation, None, notes
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        with quiet():
+            value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged metadata is no reason to refuse sound pixels; viewers show them unturned as well
+        return 1
+    return value if value in _TURN else 1

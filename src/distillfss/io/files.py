@@ -1,0 +1,206 @@
+"""Writing files so that they are never half there, and finding the pictures someone means."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from distillfss.errors import DataError, OutputError
+from distillfss.io.opening import SUFFIXES
+
+TEMPORARY_PREFIX = ".distillfss-"
+TEMPORARY_SUFFIX = ".part"
+
+_FULL = "Free some space or write to another disk, then run it again; nothing that existed was changed"
+_CURES = {
+    errno.ENOSPC: ("the disk is full", _FULL),
+    errno.EDQUOT: ("your disk quota is used up", _FULL),
+    errno.EFBIG: (
+        "the file would be larger than this disk or process allows",
+        "Write to another disk or raise the limit (ulimit -f); nothing that existed was changed",
+    ),
+    errno.EACCES: ("permission denied", "Choose a folder you may write to, or change the permissions"),
+    errno.EPERM: ("permission denied", "Choose a folder you may write to, or change the permissions"),
+    errno.EROFS: ("the disk is mounted read-only", "Choose a folder on another disk"),
+    errno.ENOENT: ("the folder does not exist", "Create the folder, or check the path"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Check the path"),
+    errno.EISDIR: ("is a folder", "Give the path of a file"),
+    errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter name"),
+    errno.ELOOP: ("the path is a loop of links", "Check the links along the path"),
+}
+
+
+def atomic_write(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file so that whoever looks sees the old one or the whole new one, even after a crash or a power cut.
+
+    The content goes to a hidden file ``.distillfss-*.part`` in the same folder, is forced to disk, and takes the place
+    of ``path`` in one step. If anything fails, the hidden file is removed and ``path`` stays as it was. Links are
+    followed; an existing file keeps its permissions, and one that is write-protected is left alone.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist.
+    data
+        The content, or a function that writes it to the binary file it is given.
+
+    Raises
+    ------
+    OutputError
+        No space, no permission, no such folder, ... Other exceptions of the function pass through.
+    """
+    asked = Path(path)
+    target, mode = _target(asked)
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    try:
+        with temporary.open("xb") as file:
+            if mode is not None:
+                temporary.chmod(mode)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as exc:
+        raise _output_error(asked, exc) from exc
+    finally:  # after success there is none any more; after Ctrl-C there is
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    _sync_folder(target.parent)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise the ``OutputError`` that ``atomic_write`` would, before hours of work rather than after."""
+    asked = Path(path)
+    target, _ = _target(asked)
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        raise _output_error(asked, exc) from exc
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def list_images(source: str | Path) -> list[Path]:
+    """The pictures meant by ``source``, sorted by name.
+
+    Parameters
+    ----------
+    source
+        A file (taken whatever its suffix), a folder (its files with a picture's suffix in any case, not hidden, not
+        those of sub-folders), or a glob pattern such as ``scans/**/*.png``.
+
+    Raises
+    ------
+    DataError
+        Nothing there, no permission to look, or no picture among what is there.
+    """
+    path = Path(source)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as exc:
+        if glob.has_magic(str(source)):
+            return _matching(str(source))
+        if isinstance(exc, PermissionError):
+            raise _no_listing(path) from exc
+        raise DataError("there is no such file or folder", cure="Check the path", path=path) from exc
+    if not stat.S_ISDIR(mode):
+        return [path]
+    pictures = pictures_in(path)
+    if not pictures:
+        raise DataError(
+            "no pictures in this folder", cure=f"Put pictures there ({', '.join(sorted(SUFFIXES))})", path=path
+        )
+    return pictures
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Sorted files of ``folder`` that have a picture's suffix; links that lead nowhere count, folders do not."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if _is_picture_name(entry.name) and not entry.is_dir())
+    except PermissionError as exc:
+        raise _no_listing(folder) from exc
+    except OSError as exc:
+        raise DataError(f"cannot be listed ({exc.strerror})", cure="Check the path and its disk", path=folder) from exc
+
+
+def _matching(pattern: str) -> list[Path]:
+    parts = Path(pattern).parts
+    fixed = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+    try:  # glob itself passes over folders it may not read, which would look like "nothing there"
+        with os.scandir(fixed):
+            pass
+    except PermissionError as exc:
+        raise _no_listing(fixed) from exc
+    except OSError as exc:
+        raise DataError("there is no such folder", cure="Check the path", path=fixed) from exc
+    found = sorted(Path(name) for name in set(glob.glob(pattern, recursive=True)))  # noqa: PTH207 (absolute patterns)
+    pictures = [path for path in found if _is_picture_name(path.name) and not path.is_dir()]
+    if not pictures:
+        raise DataError("no picture matches this pattern", cure="Check the pattern", path=pattern)
+    return pictures
+
+
+def _is_picture_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 (a bare name)
+
+
+def _no_listing(path: Path) -> DataError:
+    return DataError("permission denied", cure="Allow reading the folder (chmod u+rx), or ask its owner", path=path)
+
+
+def _target(path: Path) -> tuple[Path, int | None]:
+    """Where the links lead, and the permissions of the file that is there."""
+    try:
+        target = Path(os.path.realpath(path))
+        status = target.stat()
+    except FileNotFoundError:
+        return target, None
+    except OSError as exc:
+        raise _output_error(path, exc) from exc
+    except ValueError as exc:
+        raise OutputError("the path is not valid", cure="Check the path", path=path) from exc
+    if stat.S_ISDIR(status.st_mode):
+        raise OutputError("is a folder", cure="Give the path of a file", path=path)
+    if not stat.S_ISREG(status.st_mode):  # renaming over /dev/null would take it away from the whole system
+        raise OutputError("is a device or pipe, not an ordinary file", cure="Give the path of a file", path=path)
+    if not os.access(target, os.W_OK):
+        raise OutputError(
+            "the file that exists is write-protected",
+            cure="Choose another name, or allow writing (chmod u+w)",
+            path=path,
+        )
+    return target, stat.S_IMODE(status.st_mode)
+
+
+def _output_error(path: Path, exc: OSError) -> OutputError:
+    reason = exc.strerror or str(exc) or type(exc).__name__
+    problem, cure = _CURES.get(
+        exc.errno or 0, (f"could not be written ({reason})", "Check the disk, or write to another one")
+    )
+    return OutputError(problem, cure=cure, path=path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where the system lets folders be synced (not on Windows)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,134 @@
+"""Class names: from ``meta.json``, from the user, or made up; and what 255 means where nobody said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distillfss.errors import DataError
+from distillfss.io.masks import IGNORE
+
+META = "meta.json"
+MAX_CLASSES = 20
+
+_NAMES_CURE = 'Write {"classes": ["background", "first class", ...]}, where the position is the mask value'
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What a folder says about its masks.
+
+    Attributes
+    ----------
+    names
+        Foreground classes, mask value i + 1 is ``names[i]``; None if nobody named them.
+    ignore_declared
+        Whether 255 is declared to mean "ignore", so that it is never taken for foreground.
+    """
+
+    names: tuple[str, ...] | None = None
+    ignore_declared: bool = False
+
+
+def read_legend(folder: Path) -> Legend:
+    """Read ``meta.json`` of a data folder; a folder without one has no names. Unknown keys are left alone.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or parsed, or its ``classes`` or ``ignore_index`` make no sense.
+    """
+    path = folder / META
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return Legend()
+    except OSError as exc:
+        raise DataError(f"cannot be read ({exc.strerror})", cure="Allow reading it, or remove it", path=path) from exc
+    except (ValueError, RecursionError) as exc:
+        raise DataError(f"is not valid JSON ({exc})", cure="Repair it, or remove it", path=path) from exc
+    if not isinstance(meta, dict):
+        raise DataError("holds no JSON object", cure=_NAMES_CURE, path=path)
+    ignore = meta.get("ignore_index")
+    if ignore is not None and (isinstance(ignore, bool) or ignore != IGNORE):
+        raise DataError(f"has the ignore_index {ignore!r}", cure="Only 255 can mean ignore: use it, or null", path=path)
+    names = meta.get("classes")
+    if names is None:
+        return Legend(None, ignore is not None)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError("has classes that are no list of names", cure=_NAMES_CURE, path=path)
+    if not names or not _is_background(names[0]):
+        raise DataError("has classes that do not begin with background", cure=_NAMES_CURE, path=path)
+    return Legend(foreground_names(names, path), ignore is not None)
+
+
+def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[str, ...]:
+    """Check class names and drop a leading "background"; mask value i + 1 is the i-th name returned."""
+    if isinstance(classes, str):
+        raise DataError(f"the class names are one text, {classes!r}", cure="Pass a list of names", path=path)
+    names = tuple(str(name).strip() for name in classes)
+    if names and _is_background(names[0]):
+        names = names[1:]
+    if not names:
+        raise DataError("there is no class besides the background", cure="Name at least one class", path=path)
+    for name in names:
+        if not name or not name.isprintable():
+            raise DataError(f"the class name {name!r} cannot be shown", cure="Give every class a name", path=path)
+        if _is_background(name):
+            raise DataError("background is named at another place than the first", cure=_NAMES_CURE, path=path)
+        if names.count(name) > 1:
+            raise DataError(f"the class name {name!r} stands there twice", cure="Name every class once", path=path)
+    return names
+
+
+def made_names(values: Iterable[int]) -> tuple[str, ...]:
+    """``class_1``, ... up to the highest mask value that is a class; empty if there is none."""
+    highest = max((value for value in values if value != IGNORE), default=0)
+    return tuple(f"class_{value}" for value in range(1, highest + 1))
+
+
+def is_binary(value_sets: Iterable[Iterable[int]], legend: Legend) -> bool:
+    """Whether 255 means the one class rather than "ignore".
+
+    Black-and-white masks, 0 and 255, are the commonest of all. They are told from masks with ignored pixels by looking
+    at all masks of a folder: 255 is foreground only where no mask holds any other value above 0, at most one class is
+    named, and ``meta.json`` does not declare 255 as ignored.
+    """
+    if legend.ignore_declared or (legend.names is not None and len(legend.names) != 1):
+        return False
+    seen = False
+    for values in value_sets:
+        for value in values:
+            if value not in (0, IGNORE):
+                return False
+            seen = seen or value == IGNORE
+    return seen
+
+
+def unnamed_value(
+    values: Iterable[int], names: Sequence[str], path: Path | None, *, made: bool = False
+) -> DataError | None:
+    """The fault of a mask that holds a value without a name; None if all have one. ``made``: nobody gave the names."""
+    classes = sorted({int(value) for value in values} - {0, IGNORE})
+    wrong = [value for value in classes if value > len(names)]
+    if not wrong:
+        return None
+    listed = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+    plural = "s" if len(wrong) > 1 else ""
+    if len(classes) > MAX_CLASSES:
+        cure = (
+            "So many values come from smoothing (save the mask without resampling) or number single objects "
+            "(set every object to its class index)"
+        )
+    elif made:
+        cure = f"Number the classes 1, 2, ... (at most {MAX_CLASSES}); 255 is for pixels to ignore"
+    else:
+        known = f"{len(names)} class{'es are' if len(names) != 1 else ' is'} named ({', '.join(names[:5])}"
+        cure = f"{known}{', ...' if len(names) > 5 else ''}): correct the mask, or name the class in {META} or classes"
+    return DataError(f"mask value{plural} {listed} without a class name", cure=cure, path=path)
+
+
+def _is_background(name: str) -> bool:
+    return name.strip("_ ").casefold() == "background"

@@ -1,0 +1,91 @@
+"""Which mask belongs to which image: ``images/STEM.*`` and ``masks/STEM.*`` of a folder."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from distillfss.errors import DataError
+from distillfss.io.files import pictures_in
+
+_LAYOUT = "Put the images into images/ and, under the same names, their masks into masks/"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and its mask file, which share the stem ``name``."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def find_pairs(folder: Path) -> tuple[list[Pair], list[DataError]]:
+    """Pair the files of ``folder`` by stem, sorted, and list what could not be paired.
+
+    Raises
+    ------
+    DataError
+        The folder, ``images/`` or ``masks/`` is missing, unreadable or holds no pictures.
+    """
+    if not _is_folder(folder):
+        raise DataError("there is no such folder", cure="Check the path", path=folder)
+    images_folder, masks_folder = folder / "images", folder / "masks"
+    for part in (images_folder, masks_folder):
+        if not _is_folder(part):
+            inside = folder.name in ("images", "masks") and _is_folder(folder.parent / "masks")
+            cure = "Give the folder above, which holds images/ and masks/" if inside else _LAYOUT
+            raise DataError(f"has no folder {part.name}/", cure=cure, path=folder)
+    images, masks = pictures_in(images_folder), pictures_in(masks_folder)
+    for part, found in ((images_folder, images), (masks_folder, masks)):
+        if not found:
+            raise DataError("no pictures in this folder", cure=_LAYOUT, path=part)
+
+    faults: list[DataError] = []
+    image_of, mask_of = _by_stem(images, faults), _by_stem(masks, faults)
+    for stem in sorted(image_of.keys() | mask_of.keys()):
+        if stem not in mask_of:
+            faults.append(
+                DataError(
+                    f"has no mask masks/{image_of[stem].stem}.png",
+                    cure="Add the mask (all 0 if nothing is to be found in the image), or remove the image",
+                    path=image_of[stem],
+                )
+            )
+        elif stem not in image_of:
+            faults.append(_no_image(mask_of[stem], images_folder))
+    pairs = [Pair(image_of[s].stem, image_of[s], mask_of[s]) for s in sorted(image_of.keys() & mask_of.keys())]
+    return pairs, faults
+
+
+def _by_stem(paths: list[Path], faults: list[DataError]) -> dict[str, Path]:
+    first: dict[str, Path] = {}
+    for path in paths:
+        # macOS writes é as two characters and other systems as one; both are the same name to a person
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem in first:
+            problem = f"{first[stem].name} and {path.name} have the same name up to the suffix"
+            faults.append(DataError(problem, cure="Rename or remove one of them", path=path))
+        else:
+            first[stem] = path
+    return first
+
+
+def _no_image(mask: Path, images_folder: Path) -> DataError:
+    others = sorted(path.name for path in images_folder.iterdir() if path.stem == mask.stem)
+    if others:
+        problem = f"its image images/{others[0]} is of a format that is not read"
+        return DataError(problem, cure=f"Convert images/{others[0]} to PNG or JPEG", path=mask)
+    return DataError("has no image of the same name in images/", cure="Add the image, or remove the mask", path=mask)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError as exc:
+        raise DataError(
+            "permission denied", cure="Allow reading the folder above it (chmod u+rx), or ask its owner", path=path
+        ) from exc
+    except ValueError:
+        return False

@@ -1,0 +1,178 @@
+"""Annotated images: the support set a model is fitted to, and labelled folders it is evaluated on.
+
+Everything that can be wrong with them is found here, before any training: all faulty files are named together, each
+with its cure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from distillfss.errors import DataError, UsageError
+from distillfss.io.decode import to_rgb8
+from distillfss.io.faults import raise_faults
+from distillfss.io.labelled import BINARY, LabelledFolder, Sample, check_sizes, folder_legend, read_pair
+from distillfss.io.legend import MAX_CLASSES, Legend, foreground_names, is_binary, made_names, unnamed_value
+from distillfss.io.masks import IGNORE, mask_from_array
+from distillfss.io.pairs import Pair, find_pairs
+
+__all__ = ["LabelledFolder", "Sample", "SupportSet"]
+
+
+class SupportSet:
+    """The annotated images a model is fitted to, checked and in memory (uint8, each at its own size).
+
+    Attributes
+    ----------
+    samples
+        Images with masks; 0 background, i + 1 is ``class_names[i]``, 255 ignore.
+    class_names
+        1 to 20 foreground classes.
+    notices
+        One line per thing that was converted or assumed.
+    """
+
+    def __init__(self, samples: Sequence[Sample], class_names: Sequence[str], notices: Sequence[str] = ()) -> None:
+        self.samples = tuple(samples)
+        self.class_names = tuple(class_names)
+        self.notices = tuple(notices)
+
+    @classmethod
+    def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None) -> SupportSet:
+        """Read a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``.
+
+        ``classes`` names the foreground classes (mask value i + 1 is ``classes[i]``) in place of ``meta.json``; with
+        neither they are called ``class_1``, ... A mask without foreground is fine as long as every class is somewhere.
+
+        Raises
+        ------
+        DataError
+            Anything wrong with the folder or any file; several faults come as one ``SeveralFaultsError`` naming all.
+        """
+        root = Path(path)
+        pairs, faults = find_pairs(root)
+        legend = folder_legend(root, classes)
+        read: list[tuple[Pair, Sample]] = []
+        notices: list[str] = []
+        for pair in pairs:
+            try:
+                image, mask, notes = read_pair(pair)
+            except DataError as fault:
+                faults.append(fault)
+            else:
+                read.append((pair, Sample(pair.name, image, mask)))
+                notices += notes
+        return cls._checked(
+            [sample for _, sample in read], [pair.mask for pair, _ in read], legend, faults, notices, root
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Sequence[NDArray[np.generic] | Image.Image],
+        masks: Sequence[NDArray[np.generic] | Image.Image],
+        classes: Sequence[str] | None = None,
+    ) -> SupportSet:
+        """Take images (see ``to_rgb8``) and masks (class indices (H, W), integer or bool) from memory, as copies."""
+        if len(images) != len(masks):
+            raise UsageError(f"{len(images)} images but {len(masks)} masks", cure="Pass one mask for every image")
+        if not len(images):
+            raise DataError("the support set is empty", cure="Pass at least one image with its mask")
+        faults: list[DataError] = []
+        samples: list[Sample] = []
+        for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            try:
+                with_index = "images"
+                pixels = to_rgb8(image)
+                with_index = "masks"
+                indices = mask_from_array(mask)
+                check_sizes(pixels, indices, None)
+            except DataError as fault:
+                faults.append(DataError(f"{with_index}[{index}]: {fault.problem}", cure=fault.cure))
+            else:
+                samples.append(Sample(f"image_{index}", pixels, indices))
+        legend = Legend(None if classes is None else foreground_names(classes))
+        places = [Path(f"masks[{sample.name.removeprefix('image_')}]") for sample in samples]
+        return cls._checked(samples, places, legend, faults, [], None)
+
+    @classmethod
+    def _checked(
+        cls,
+        samples: list[Sample],
+        places: list[Path],
+        legend: Legend,
+        faults: list[DataError],
+        notices: list[str],
+        root: Path | None,
+    ) -> SupportSet:
+        """Settle what the mask values mean and refuse what cannot be learnt. ``places`` names the masks in messages."""
+        values = [np.unique(sample.mask).tolist() for sample in samples]
+        where = "the masks" if root is None else f"{root}"
+        if is_binary(values, legend):
+            notices.append(f"{where}: {BINARY}")
+            for sample in samples:
+                sample.mask[sample.mask == IGNORE] = 1
+            values = [[1 if value == IGNORE else value for value in each] for each in values]
+        names = legend.names
+        if names is None:
+            highest = min(max((v for each in values for v in each if v != IGNORE), default=0), MAX_CLASSES)
+            names = made_names([highest])
+        made = legend.names is None
+        found = (unnamed_value(each, names, place, made=made) for each, place in zip(values, places, strict=True))
+        raise_faults([*faults, *(fault for fault in found if fault is not None)])
+
+        if len(names) > MAX_CLASSES:
+            raise DataError(
+                f"{len(names)} classes are named, the limit is {MAX_CLASSES}", cure="Fit several models", path=root
+            )
+        present = {value for each in values for value in each} - {0, IGNORE}
+        if not present:
+            hint = " (255 means ignore here)" if any(IGNORE in each for each in values) else ""
+            raise DataError(
+                f"no mask of the whole support set holds any foreground{hint}",
+                cure="Annotate at least one image: background 0, first class 1",
+                path=root,
+            )
+        absent = [name for value, name in enumerate(names, start=1) if value not in present]
+        if absent:
+            # Left out, it would renumber the classes after it; kept, the numbers in every mask keep their meaning.
+            notices.append(
+                f"{where}: no pixel of {', '.join(absent)} in any mask, so the model will never find it; "
+                "annotate an image that shows it"
+            )
+        for each, place in zip(values, places, strict=True):
+            if not set(each) - {0, IGNORE}:
+                notices.append(f"{place}: holds no foreground; if that is not meant, annotate the image")
+        return cls(samples, names, notices)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"SupportSet({len(self)} images, classes {', '.join(self.class_names)})"
+
+    def shots(self) -> dict[str, int]:
+        """In how many images every class occurs."""
+        return {
+            name: sum(bool((sample.mask == value).any()) for sample in self.samples)
+            for value, name in enumerate(self.class_names, start=1)
+        }
+
+    def subset(self, indices: Iterable[int]) -> SupportSet:
+        """These images in this order, with the same classes, some of which may then be without a pixel (``shots``)."""
+        return SupportSet([self.samples[index] for index in indices], self.class_names, self.notices)
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over class names, pixels and masks in their order, not over file names."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for sample in self.samples:
+            digest.update(repr(sample.image.shape).encode())
+            digest.update(np.ascontiguousarray(sample.image).data)
+            digest.update(np.ascontiguousarray(sample.mask).data)
+        return digest.hexdigest()
