@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from distillfss.support import SupportSet
 
 # PyTorch's threads spin while they wait for each other. On a machine with anything else to do they take the processor
-# from the very thread they wait for: a fit beside one busy process was 20 times slower. Spinning briefly, then sleeping,
-# costs nothing measurable. GNU's OpenMP library reads this once, when PyTorch is loaded.
+# from the very thread they wait for: a fit beside one busy process was 20 times slower. Spin briefly, then sleep.
+# GNU's OpenMP library reads this once, when PyTorch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # torch takes a second to import; `distillfss --help` and a typo should not wait for it.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillfss.training.losses import coarse_map_loss, dice_loss, segmentation_loss, soft_target_loss
-from distillfss.training.targets import class_masks
+from distillfss.training.targets import class_masks, every_other_pixel
 
 
 def test_dice_by_hand():
@@ -100,3 +100,15 @@ def test_class_masks_one_by_one():
     assert shares[0, 0].flatten().tolist()[:3] == [0, 1, 0]
     assert shares[0, 1].flatten().tolist()[:3] == [0, 0, 1]
     assert shares[0, :, 1, 1].isnan().all()
+
+
+def test_every_other_pixel_is_one_of_each_block_and_all_four_in_turn():
+    masks = torch.arange(48).view(2, 4, 6)
+    seen = set()
+    for seed in range(40):
+        half = every_other_pixel(masks, np.random.default_rng(seed))
+        assert half.shape == (2, 2, 3)
+        offset = int(half[0, 0, 0])
+        assert torch.equal(half, masks[:, ::2, ::2] + offset)
+        seen.add(offset)
+    assert seen == {0, 1, 6, 7}

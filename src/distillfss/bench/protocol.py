@@ -1,8 +1,9 @@
 """The protocol of every accuracy figure: a locked test split and nested random support draws.
 
 Groups of look-alike images (tiles of one aerial picture, frames of one drive) stay on one side of the split. A group is
-tested if the hash of its name falls into the lowest fifth (or is the lowest); nothing depends on the order of files or on chance. Support
-images are drawn from the rest, so that five shots are among the ten, and every class is present.
+tested if the hash of its name falls into the lowest fifth, or is the lowest of all; nothing depends on the order of
+files or on chance. Support images are drawn from the rest, so that five shots are among the ten, and every class is
+present.
 """
 
 from __future__ import annotations

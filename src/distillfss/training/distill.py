@@ -14,6 +14,7 @@ from distillfss.models.student import Student
 from distillfss.models.teacher import Teacher
 from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.targets import every_other_pixel
 from distillfss.training.transfer import leave_one_out_tokens
 
 
@@ -77,7 +78,8 @@ class Distill:
         batch = Batch.of(views)
         logits, maps = self.student(batch.features)
         merged = merge_classes(logits)
-        loss = segmentation_loss(resize(merged, batch.masks.shape[-2:]), batch.masks)
+        target = every_other_pixel(batch.masks, random)
+        loss = segmentation_loss(resize(merged, target.shape[-2:]), target)
         if not (self.answer_weight or self.map_weight):
             return loss
         self._forget(window[0].number)

@@ -12,7 +12,7 @@ from distillfss.models.mixer import resize
 from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
-from distillfss.training.targets import class_masks
+from distillfss.training.targets import class_masks, every_other_pixel
 
 
 class Transfer:
@@ -51,7 +51,8 @@ class Transfer:
         query, shown = Batch.of(queries), Batch.of(support)
         tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways))
         logits, _ = self.teacher(query.features, tokens)
-        return segmentation_loss(resize(merge_classes(logits), query.masks.shape[-2:]), query.masks)
+        target = every_other_pixel(query.masks, random)
+        return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)
 
 
 def episode(

@@ -1,0 +1,127 @@
+"""Accuracy and time of ``fit`` under the protocol: random support, locked test set, median over seeds with range.
+
+    python benchmarks/first_light.py DATASETS --dataset kvasir_seg --shots 5 50 --seeds 0 1 2 --out results/first_light.jsonl
+
+DATASETS is a folder of data sets in the layout of the README. One line of JSON per fit is appended to the output; a cell
+that is there already is not computed again. The last lines printed are the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distillfss import FitConfig, SupportSet, __version__, evaluate, fit
+from distillfss.bench.protocol import draw_support, split
+from distillfss.io.masks import read_mask
+from distillfss.support import LabelledFolder
+
+
+def commit() -> str:
+    """Commit of the checkout, with a mark if files differ from it."""
+    here = Path(__file__).parent
+    run = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    return subprocess.run(run, capture_output=True, text=True, check=False).stdout.strip()
+
+
+class Chosen:
+    """Some pairs of a labelled folder, in the form ``evaluate`` takes."""
+
+    def __init__(self, folder: LabelledFolder, names: list[str]) -> None:
+        place = {name: index for index, name in enumerate(folder.names)}
+        self._folder = folder
+        self._indices = [place[name] for name in names]
+        self.names = names
+        self.class_names = folder.class_names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._folder[self._indices[index]]
+
+    def image_path(self, index: int) -> Path:
+        return self._folder.image_path(self._indices[index])
+
+
+def one_cell(root: Path, shots: int, seed: int, config: FitConfig) -> dict[str, Any]:
+    """Fit on one random support and evaluate on the locked test set."""
+    folder = LabelledFolder.open(root)
+    pool, test = split(root.name, folder.names)
+    classes = {n: [int(c) for c in np.unique(read_mask(root / "masks" / f"{n}.png")) if 0 < c < 255] for n in pool}
+    drawn = Chosen(folder, draw_support(classes, shots, seed))
+    samples = [drawn[index] for index in range(len(drawn))]
+    support = SupportSet.from_arrays([s.image for s in samples], [s.mask for s in samples], folder.class_names)
+    started = time.perf_counter()
+    segmenter = fit(support, config)
+    fitted = time.perf_counter() - started
+    started = time.perf_counter()
+    result = evaluate(segmenter, Chosen(folder, test))
+    predicted = time.perf_counter() - started
+    return {
+        "dataset": root.name,
+        "shots": shots,
+        "seed": seed,
+        "support": drawn.names,
+        "test_images": len(test),
+        "result": result.to_dict(),
+        "fit_seconds": round(fitted, 1),
+        "evaluate_seconds": round(predicted, 1),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "config": vars(config),
+        "commit": commit(),
+        "distillfss": __version__,
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", type=Path)
+    parser.add_argument("--dataset", nargs="+", required=True)
+    parser.add_argument("--shots", type=int, nargs="+", default=[5, 50])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("results/first_light.jsonl"))
+    arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
+    cells = {(row["dataset"], row["shots"], row["seed"]): row for row in map(json.loads, lines)}
+    wanted = [(d, k, s) for d in arguments.dataset for k in arguments.shots for s in arguments.seeds]
+    for dataset, shots, seed in wanted:
+        if (dataset, shots, seed) not in cells:
+            row = one_cell(arguments.datasets / dataset, shots, seed, FitConfig(seed=seed))
+            cells[dataset, shots, seed] = row
+            with arguments.out.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(f"{dataset} {shots} shots, seed {seed}: {headline(row):.1f} in {row['fit_seconds']} s", flush=True)
+    print("| data set | shots | foreground IoU at 384 px, median (range) | fit seconds, median (range) |\n|---|---|---|---|")
+    for dataset in arguments.dataset:
+        for shots in arguments.shots:
+            rows = [cells[dataset, shots, seed] for seed in arguments.seeds]
+            iou, seconds = spread([headline(r) for r in rows]), spread([r["fit_seconds"] for r in rows])
+            print(f"| {dataset} | {shots} | {iou} | {seconds} |")
+
+
+def headline(row: dict[str, Any]) -> float:
+    """Foreground IoU at 384 px in per cent."""
+    return 100 * float(row["result"]["at_384"]["foreground_iou"])
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()
