@@ -1,8 +1,8 @@
 """Accuracy and time of ``fit`` under the protocol: random support, locked test set, median over seeds with range.
 
-    python benchmarks/first_light.py DATASETS --dataset kvasir_seg --shots 5 50 --seeds 0 1 2 --out results/first_light.jsonl
+    python benchmarks/first_light.py DATASETS --dataset kvasir_seg --shots 5 50 --seeds 0 1 2
 
-DATASETS is a folder of data sets in the layout of the README. One line of JSON per fit is appended to the output; a cell
+DATASETS is a folder of data sets in the layout of the README. One line of JSON per fit is appended to --out; a cell
 that is there already is not computed again. The last lines printed are the table.
 """
 
@@ -106,7 +106,8 @@ def main() -> None:
             with arguments.out.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
             print(f"{dataset} {shots} shots, seed {seed}: {headline(row):.1f} in {row['fit_seconds']} s", flush=True)
-    print("| data set | shots | foreground IoU at 384 px, median (range) | fit seconds, median (range) |\n|---|---|---|---|")
+    print("| data set | shots | foreground IoU at 384 px, median (range) | fit seconds, median (range) |")
+    print("|---|---|---|---|")
     for dataset in arguments.dataset:
         for shots in arguments.shots:
             rows = [cells[dataset, shots, seed] for seed in arguments.seeds]
@@ -116,7 +117,7 @@ def main() -> None:
 
 def headline(row: dict[str, Any]) -> float:
     """Foreground IoU at 384 px in per cent."""
-    return 100 * float(row["result"]["at_384"]["foreground_iou"])
+    return 100 * float(row["result"]["foreground_iou_384"])
 
 
 def spread(values: list[float]) -> str:

@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def test_five_polyps_are_enough_to_be_far_ahead_of_trivial(tmp_path):
-    """A third of the usual effort, 30 test images: what is asked for is a clear lead, the figures are in docs/results.md."""
+    """A third of the usual effort, 30 test images: a clear lead is asked for, the figures are in docs/results.md."""
     folder = LabelledFolder.open(KVASIR)
     pool, test = split("kvasir_seg", folder.names)
     place = {name: index for index, name in enumerate(folder.names)}

@@ -91,4 +91,4 @@ class ViewPool:
         # One at a time: kernels differ by batch size in the last bits, and a resumed run must not.
         with torch.no_grad():
             features = self._encode(view.image[None])
-        return EncodedView(features, view.mask[None], source, number)
+        return EncodedView(features, view.mask[None].to(features[0].device), source, number)
