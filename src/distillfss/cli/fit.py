@@ -1,0 +1,156 @@
+"""``distillfss fit SUPPORT --out MODEL``"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distillfss.cli import options
+from distillfss.cli.display import Display, display
+from distillfss.config import FitConfig
+from distillfss.metrics import number_or_none
+
+if TYPE_CHECKING:
+    from distillfss.fitting import Progress
+    from distillfss.segmenter import Segmenter
+    from distillfss.support import SupportSet
+
+# The keys of distillfss.backbones.BACKBONES, which would import PyTorch.
+BACKBONE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+# The phases of ``fit`` as people read them; those after the first count steps together.
+PHASES = {"prepare": "preparing", "transfer": "training the teacher", "distill": "distilling the student"}
+TRAINING = ("transfer", "distill")
+# How the first message of a resumed fit begins.
+RESUMED = "going on"
+
+
+@click.command("fit", short_help="Learn a model from annotated images.")
+@options.path_argument("support")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model file to write.")
+@click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
+)
+@options.device
+@click.option("--backbone", type=click.Choice(BACKBONE_NAMES), default=BACKBONE_NAMES[0], show_default=True)
+@click.option(
+    "--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution in pixels."
+)
+@click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps.")
+@click.option("--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more).")
+@click.option("--fresh", is_flag=True, help="Start over, even if an earlier run of the same fit was stopped half-way.")
+@click.option("--overwrite", is_flag=True, help="Replace the model file if it exists.")
+@options.as_json
+@options.debug
+def command(
+    support: Path,
+    out: Path,
+    classes: str | None,
+    seed: int,
+    device: str,
+    backbone: str,
+    size: int,
+    effort: float,
+    embed_backbone: bool,
+    fresh: bool,
+    overwrite: bool,
+    as_json: bool,
+    debug: bool,
+) -> dict[str, Any]:
+    """Learn a model from the annotated images in SUPPORT and write it to one file.
+
+    SUPPORT holds images/ and masks/ with the same file names (the masks as PNG: 0 is background, 1, 2, ... are the
+    classes, 255 does not count) and, if you like, meta.json with {"classes": ["background", "crack", ...]}.
+
+    A fit that is stopped leaves MODEL.part beside the model; the same command goes on from there.
+    """
+    started = time.perf_counter()
+    config = FitConfig(seed=seed, device=device, backbone=backbone, size=size, effort=effort)
+    names = options.split_names(classes)
+    options.check_new_file(out, overwrite)
+    state = out.with_name(out.name + ".part")
+    options.check_writable(state)
+    with display() as show:
+        support_set = read_support(support, names, show)
+        if fresh:
+            state.unlink(missing_ok=True)
+        segmenter = run_fit(support_set, config, state, show)
+        show.update("writing the model")
+        segmenter.save(out, embed_backbone=embed_backbone)
+        state.unlink(missing_ok=True)
+        on_support = fit_on_support(segmenter, support_set, show)
+    report = {
+        "model": str(out),
+        "bytes": out.stat().st_size,
+        "seconds": round(time.perf_counter() - started, 2),
+        "class_names": list(segmenter.class_names),
+        "support": {"images": len(support_set), "shots": support_set.shots(), "foreground_iou": on_support},
+        "backbone": backbone,
+        "backbone_embedded": embed_backbone,
+        "seed": seed,
+        "notices": list(support_set.notices),
+        "training": segmenter.summary,
+    }
+    if not as_json:
+        _print(report, out)
+    return report
+
+
+def read_support(folder: Path, names: list[str] | None, show: Display) -> SupportSet:
+    """Read and check the support set; what it has to say is shown."""
+    show.update("reading support")
+    from distillfss.support import SupportSet
+
+    support = SupportSet.from_folder(folder, classes=names)
+    for notice in support.notices:
+        show.note(f"note: {notice}")
+    return support
+
+
+def run_fit(support: SupportSet, config: FitConfig, state: Path, show: Display) -> Segmenter:
+    """``fit`` with its progress shown."""
+    show.update("loading PyTorch")
+    from distillfss.fitting import fit
+
+    found, begun = state.exists(), False
+
+    def tell(now: Progress) -> None:
+        nonlocal begun
+        if found and not begun and now.phase in TRAINING:
+            begun = True
+            if now.message.startswith(RESUMED):
+                show.note(f"going on from {state} at step {now.step} of {now.steps}")
+            else:
+                show.note(f"{state} is of other images or settings: starting over")
+        show.update(PHASES.get(now.phase, now.phase), now.step, now.steps, now.message)
+
+    return fit(support, config, state=state, progress=tell)
+
+
+def fit_on_support(segmenter: Segmenter, support: SupportSet, show: Display) -> float | None:
+    """Foreground IoU on the images it learnt from: says that learning worked, not how good the model is."""
+    from distillfss.evaluation import evaluate
+
+    phase = "looking at the support"
+    result = evaluate(segmenter, support, progress=lambda done, total: show.update(phase, done, total))
+    return number_or_none(result.foreground_iou)
+
+
+def _print(report: dict[str, Any], out: Path) -> None:
+    on_support = report["support"]["foreground_iou"]
+    shots = ", ".join(f"{name} in {count}" for name, count in report["support"]["shots"].items())
+    click.echo(f"model      {out} ({options.megabytes(out)})")
+    click.echo(f"classes    {', '.join(report['class_names'])}")
+    click.echo(
+        f"learnt     in {options.duration(report['seconds'])} from {report['support']['images']} images ({shots})"
+    )
+    if on_support is not None:
+        click.echo(f"on these   {100 * on_support:.1f} % foreground IoU (says that it learnt, not how good it is)")
+    click.echo("")
+    click.echo("Next, masks for other images, and how good they are where you have annotation:")
+    click.echo(f"  {options.shell('predict', out)} IMAGES --out MASKS")
+    click.echo(f"  {options.shell('evaluate', out)} LABELLED --out REPORT")

@@ -1,0 +1,93 @@
+"""Options several verbs share, and small helpers for what they print."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from distillfss.config import DEVICES
+from distillfss.errors import OutputError, UsageError
+from distillfss.io.files import check_writable
+
+__all__ = [
+    "as_json",
+    "check_new_file",
+    "check_writable",
+    "debug",
+    "device",
+    "duration",
+    "make_folder",
+    "megabytes",
+    "path_argument",
+    "shell",
+    "split_names",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+device = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes CUDA, then MPS, then the CPU.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to standard output.")
+debug = click.option("--debug", is_flag=True, help="Show the stack trace of an error.")
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """``"crack, hole"`` → ``["crack", "hole"]``."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(
+            f"--classes {text!r} holds an empty name", cure="Separate names by single commas: --classes crack,hole"
+        )
+    return names
+
+
+def path_argument(name: str) -> Callable[[Command], Command]:
+    """A path that our own code checks, so that its errors name the cure."""
+    return click.argument(name, type=click.Path(path_type=Path))
+
+
+def check_new_file(path: Path, overwrite: bool) -> None:
+    """Before any work: refuse a file that exists, make its folder, and prove that it can be written to."""
+    if path.is_dir():
+        raise OutputError("is a folder", cure=f"Name a file, such as {path / 'model.safetensors'}", path=path)
+    if path.exists() and not overwrite:
+        raise OutputError("exists already", cure="Choose another name or add --overwrite", path=path)
+    make_folder(path.parent)
+    check_writable(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder with those above it, if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"this folder cannot be made ({error.strerror})", cure="Choose another folder", path=folder
+        ) from None
+
+
+def shell(*words: str | Path) -> str:
+    """A command to copy and paste."""
+    return shlex.join(["distillfss", *(str(word) for word in words)])
+
+
+def megabytes(path: Path) -> str:
+    """Size of a file for people."""
+    return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """``47 s`` or ``3 min 20 s``."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

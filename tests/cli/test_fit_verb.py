@@ -1,0 +1,228 @@
+"""``distillfss fit`` as a process on tiny images: the model file, restarts, what is refused before any training."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import cli_environment, disc_pair
+from PIL import Image
+from safetensors.numpy import load_file
+
+from distillfss.cli import main
+from distillfss.cli.fit import BACKBONE_NAMES, PHASES, TRAINING
+
+Process = subprocess.CompletedProcess[str]
+RunCli = Callable[..., Process]
+
+QUICK = ("--size", "64", "--effort", "0.1", "--device", "cpu")
+
+# The command line with a state written after every step instead of every few seconds.
+EAGER = (
+    "import sys, distillfss.fitting as fitting; fitting.SAVE_EVERY_SECONDS = 0.0;"
+    "from distillfss.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+@pytest.fixture
+def support(make_labelled: Callable[..., Path]) -> Path:
+    return make_labelled("support", count=2)
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", EAGER, *(str(word) for word in words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=cli_environment(),
+    )
+
+
+def wait_for(state: Path, process: subprocess.Popen[str], line: str, seconds: float = 60) -> str:
+    """What the process printed up to ``line``, as soon as it has written a state since."""
+    assert process.stderr is not None
+    said = ""
+    while not said.endswith(f"{line}\n"):
+        read = process.stderr.readline()
+        assert read, said
+        said += read
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    end = time.monotonic() + seconds
+    while not state.exists() or state.stat().st_mtime_ns == before:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return said
+
+
+def same_model(one: Path, other: Path) -> bool:
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_fit_predict_evaluate(
+    support: Path, tmp_path: Path, run_cli: RunCli, make_labelled: Callable[..., Path]
+) -> None:
+    model = tmp_path / "models" / "disc.safetensors"
+    done = run_cli("fit", support, "--out", model, *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["class_names"] == ["disc"]
+    assert report["bytes"] == model.stat().st_size < 3_000_000
+    assert report["support"]["images"] == 2
+    assert report["support"]["shots"] == {"disc": 2}
+    assert sorted(path.name for path in model.parent.iterdir()) == ["disc.safetensors"]
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["reading support", "loading PyTorch"]
+    assert [PHASES[name] for name in TRAINING] == [line for line in lines if line in PHASES.values()][1:]
+
+    masks = tmp_path / "masks"
+    done = run_cli("predict", model, support / "images", "--out", masks)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in masks.iterdir()) == ["disc000.png", "disc001.png"]
+    with Image.open(masks / "disc000.png") as mask:
+        assert (mask.mode, mask.size) == ("P", (80, 60))
+
+    unseen = make_labelled("unseen", count=2, seed=50)
+    done = run_cli("evaluate", model, unseen, "--json", "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert 0 <= json.loads(done.stdout)["foreground_iou"] <= 1
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_fit_killed_twice_goes_on_to_the_same_model(support: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    whole, killed = "whole.safetensors", tmp_path / "killed.safetensors"
+    done = run_cli("fit", support, "--out", whole, *QUICK)
+    assert done.returncode == 0, done.stderr
+    check_summary(done.stdout.splitlines(), whole)
+
+    state = tmp_path / "killed.safetensors.part"
+    for phase in TRAINING:
+        process = start("fit", support, "--out", killed, *QUICK)
+        said = wait_for(state, process, PHASES[phase])
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=20)
+        assert process.returncode == -signal.SIGKILL
+        assert not killed.exists()
+        assert state.exists()
+    assert f"going on from {state} at step " in said
+    done = run_cli("fit", support, "--out", killed, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {state} at step " in done.stderr
+    assert "training the teacher" not in done.stderr
+    assert not state.exists()
+    assert same_model(tmp_path / whole, killed)
+
+
+def check_summary(lines: list[str], model: str) -> None:
+    """What a person reads after a fit of two discs."""
+    assert lines[0].startswith(f"model      {model} (")
+    assert lines[1] == "classes    disc"
+    assert " from 2 images (disc in 2)" in lines[2]
+    assert "% foreground IoU" in lines[3]
+    assert f"  distillfss predict {model} IMAGES --out MASKS" in lines
+    assert f"  distillfss evaluate {model} LABELLED --out REPORT" in lines
+    assert max(len(line) for line in lines) <= 80
+
+
+@pytest.mark.parametrize(
+    ("number", "then", "said"),
+    [
+        (signal.SIGINT, ["--seed", "1"], "m.safetensors.part is of other images or settings: starting over"),
+        (signal.SIGTERM, ["--fresh"], ""),
+    ],
+)
+def test_stopped_fit_says_how_to_go_on_and_another_fit_does_not_use_its_state(
+    number: signal.Signals, then: list[str], said: str, support: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    model, state = tmp_path / "m.safetensors", tmp_path / "m.safetensors.part"
+    process = start("fit", support, "--out", model, *QUICK)
+    wait_for(state, process, PHASES[TRAINING[0]])
+    process.send_signal(number)
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    last = error.splitlines()[-1]
+    assert last.startswith("stopped at step ")
+    assert last.endswith(". Run the same command again to go on from there")
+    assert state.exists()
+    assert not model.exists()
+
+    done = run_cli("fit", support, "--out", model, *QUICK, *then)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stderr
+    assert "going on" not in done.stderr
+    assert not state.exists()
+
+
+def fit_error(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
+    """Exit code and last line of a fit that must fail before PyTorch is needed."""
+    code = main(["fit", *(str(word) for word in words)])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "loading PyTorch" not in captured.err
+    return code, captured.err.splitlines()[-1]
+
+
+def test_existing_model_is_not_replaced(support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.safetensors"
+    model.write_bytes(b"precious")
+    code, line = fit_error(capsys, support, "--out", model)
+    assert (code, line) == (5, f"error: {model}: exists already. Choose another name or add --overwrite")
+    assert model.read_bytes() == b"precious"
+
+
+def test_output_is_checked_before_training(support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = fit_error(capsys, support, "--out", tmp_path)
+    assert (code, "is a folder. Name a file" in line) == (5, True)
+    (tmp_path / "file").write_text("")
+    code, line = fit_error(capsys, support, "--out", tmp_path / "file" / "m")
+    assert (code, "cannot be made" in line) == (5, True)
+    (tmp_path / "m.part").mkdir()
+    code, line = fit_error(capsys, support, "--out", tmp_path / "m")
+    assert (code, line) == (5, f"error: {tmp_path / 'm.part'}: is a folder. Give the path of a file")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (("--classes", "a,,b"), 2, "holds an empty name"),
+        (("--effort", "0"), 2, "effort 0.0 is out of range"),
+    ],
+)
+def test_settings_are_checked_before_training(
+    words: tuple[str, ...],
+    code: int,
+    expected: str,
+    support: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found, line = fit_error(capsys, support, "--out", tmp_path / "m", *words)
+    assert (found, line.startswith("error: ")) == (code, True)
+    assert expected in line
+    assert not (tmp_path / "m").exists()
+
+
+def test_bad_support_names_every_faulty_file(support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, _ = disc_pair(0)
+    Image.fromarray(image).save(support / "masks" / "disc000.png")
+    (support / "masks" / "disc001.png").unlink()
+    assert main(["fit", str(support), "--out", str(tmp_path / "m")]) == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error: ", "  also: "))]
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert {name in " ".join(lines) for name in ("disc000", "disc001")} == {True}
+
+
+def test_backbone_names_are_those_of_the_library() -> None:
+    from distillfss.backbones import BACKBONES
+
+    assert BACKBONE_NAMES == BACKBONES

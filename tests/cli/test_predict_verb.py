@@ -1,0 +1,122 @@
+"""``distillfss predict`` around a segmenter that needs no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import BrightnessSegmenter, disc_pair
+from PIL import Image
+
+from distillfss.cli import main
+from distillfss.io.masks import read_mask
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: BrightnessSegmenter) -> Path:
+    """Three images, and ``segmenter`` as the model of every file."""
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: segmenter)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(disc_pair(number)[0]).save(folder / f"im{number}.png")
+    return folder
+
+
+def test_writes_masks_and_says_so(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "masks"
+    assert main(["predict", "model", str(images), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"3 masks written to {out} in ")
+    assert "predicting" in captured.err
+    np.testing.assert_array_equal(read_mask(out / "im2.png"), disc_pair(2)[1])
+
+
+def test_started_again_with_json(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", "model", str(images), "--out", str(tmp_path / "masks"), "--json"]
+    assert main(words) == 0
+    assert main(["predict", "model", str(images), "--out", str(tmp_path / "masks")]) == 0
+    output = capsys.readouterr().out
+    first, end = json.JSONDecoder().raw_decode(output)
+    assert (first["total"], first["written"], first["skipped_existing"], first["failed"]) == (3, 3, 0, [])
+    assert first["class_names"] == ["bright"]
+    assert "3 were there already and left alone (--overwrite writes them again)" in output[end:]
+
+
+def test_unreadable_images_are_listed_at_the_end(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "im1.png").write_bytes(b"nothing")
+    words = ["predict", "model", str(images), "--out", str(tmp_path / "masks")]
+    assert main(words) == 3
+    captured = capsys.readouterr()
+    assert "2 masks written" in captured.out
+    assert "1 of 3 images could not be used:" in captured.err
+    assert f"  {images / 'im1.png'}: " in captured.err
+    assert main([*words, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["skipped_existing"], document["failed"][0]["image"]) == (2, str(images / "im1.png"))
+
+
+def test_a_pattern_and_extras(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "masks"
+    words = ["predict", "model", str(images / "im[01].png"), "--out", str(out), "--overlay", "--probabilities"]
+    assert main(words) == 0
+    assert {str(path.relative_to(out)) for path in out.rglob("im*")} == {
+        f"{kind}im{number}.{suffix}"
+        for number in (0, 1)
+        for kind, suffix in (("", "png"), ("overlays/", "jpg"), ("probabilities/", "npz"))
+    }
+
+
+def test_ctrl_c_says_how_far_it_got(
+    images: Path,
+    tmp_path: Path,
+    segmenter: BrightnessSegmenter,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = segmenter.predict
+
+    def predict(pixels: np.ndarray, sizes: Any) -> Any:
+        if segmenter.calls == 1:
+            raise KeyboardInterrupt
+        return real(pixels, sizes)
+
+    monkeypatch.setattr(segmenter, "predict", predict)
+    assert main(["predict", "model", str(images), "--out", str(tmp_path / "masks")]) == 130
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == "stopped after 1 masks, 2 images are left. Run the same command again to go on"
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("arrange", "code", "expected"),
+    [
+        ("empty", 3, "no pictures in this folder"),
+        ("missing", 3, "there is no such file or folder"),
+        ("twins", 2, "would both get the mask im0.png"),
+        ("same", 2, "the images are in this folder"),
+    ],
+)
+def test_errors_name_the_cure_and_write_nothing(
+    arrange: str, code: int, expected: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = images, tmp_path / "masks"
+    if arrange == "empty":
+        source = tmp_path / "empty"
+        source.mkdir()
+    elif arrange == "missing":
+        source = tmp_path / "missing"
+    elif arrange == "twins":
+        (images / "im0.jpg").write_bytes(b"")
+    else:
+        out = images
+    assert main(["predict", "model", str(source), "--out", str(out)]) == code
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    assert expected in error[0]
+    assert not (tmp_path / "masks").exists()

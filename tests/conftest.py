@@ -1,0 +1,48 @@
+"""Fixtures several tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from helpers import BrightnessSegmenter, cli_command, cli_environment, disc_pair, write_pair
+
+# Threads that wait give way instead of spinning: beside other work on few cores, spinning makes small steps many times
+# slower. Read when PyTorch is imported, so it stands here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def segmenter() -> BrightnessSegmenter:
+    return BrightnessSegmenter()
+
+
+@pytest.fixture
+def make_labelled(tmp_path: Path) -> Callable[..., Path]:
+    """``make_labelled(name, count, classes=["disc"])`` writes a labelled folder of discs and returns it."""
+
+    def make(name: str = "labelled", count: int = 3, classes: Sequence[str] | None = ("disc",), seed: int = 0) -> Path:
+        folder = tmp_path / name
+        for number in range(count):
+            write_pair(folder, f"disc{number:03d}", *disc_pair(seed + number))
+        if classes is not None:
+            (folder / "meta.json").write_text(json.dumps({"classes": ["background", *classes]}))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line as a process in an empty folder; ``run_cli("doctor", "--json")``."""
+
+    def run(*words: str | Path, cwd: Path = tmp_path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            cli_command(*words), capture_output=True, text=True, cwd=cwd, timeout=timeout, env=cli_environment()
+        )
+
+    return run

@@ -1,0 +1,166 @@
+"""Evaluation: the headline over all pixels, per image rows, classes by name, unreadable pairs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import BrightnessSegmenter
+
+from distillfss.class_matching import match_classes
+from distillfss.errors import DataError
+from distillfss.evaluation import evaluate
+from distillfss.support import LabelledFolder, Sample, SupportSet
+
+
+class Pairs:
+    """Labelled images in memory; an entry may be an error to raise."""
+
+    def __init__(self, entries: list[Sample | DataError], class_names: tuple[str, ...] = ("bright",)) -> None:
+        self.entries = entries
+        self.class_names = class_names
+        self.names = tuple(f"pair{i}" for i in range(len(entries)))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        entry = self.entries[index]
+        if isinstance(entry, DataError):
+            raise entry
+        return entry
+
+
+def pair(name: str, predicted: list[list[int]], truth: list[list[int]], scale: int = 1) -> Sample:
+    """An image on which ``BrightnessSegmenter`` predicts ``predicted`` (0 or 1), with its truth."""
+    grey = np.kron(np.array(predicted, np.uint8) * 255, np.ones((scale, scale), np.uint8))
+    mask = np.kron(np.array(truth, np.uint8), np.ones((scale, scale), np.uint8))
+    return Sample(name, np.repeat(grey[:, :, None], 3, axis=2), mask)
+
+
+def test_headline_is_iou_of_summed_counts_not_mean_of_ious(segmenter: BrightnessSegmenter) -> None:
+    small = pair("small", [[1, 0]], [[1, 1]])  # TP 1, FN 1
+    large = pair("large", [[1, 1], [1, 1]], [[1, 1], [1, 0]], scale=10)  # TP 300, FP 100
+    result = evaluate(segmenter, Pairs([small, large]))
+    assert result.foreground_iou == pytest.approx(301 / 402)
+    # At 384×384 both images weigh the same: 147,456 pixels, half and three quarters of them found.
+    assert result.foreground_iou_384 == pytest.approx((0.5 + 0.75) / 2)
+    assert [image.own.mean("iou") for image in result.images] == [0.5, 0.75]
+    assert [(image.height, image.width) for image in result.images] == [(1, 2), (20, 20)]
+
+
+def test_baseline_and_document(segmenter: BrightnessSegmenter) -> None:
+    result = evaluate(segmenter, Pairs([pair("a", [[1, 0, 0, 0]], [[1, 0, 0, 255]], scale=4)]))
+    document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert document["foreground_iou"] == 1.0
+    assert document["baseline"]["prediction"] == "every pixel bright"
+    assert document["baseline"]["foreground_iou"] == pytest.approx(1 / 3)
+    assert document["baseline"]["foreground_iou_384"] == pytest.approx(1 / 3)
+    assert document["at_own_size"]["per_class"]["bright"]["pixels"] == 16
+    assert document["images"] == 1
+    assert document["skipped"] == document["notices"] == []
+
+
+def test_image_without_the_class_has_no_score(segmenter: BrightnessSegmenter, tmp_path: Path) -> None:
+    empty = pair("empty", [[0, 0]], [[0, 0]])
+    half = pair("half", [[1, 0]], [[1, 1]])
+    alarm = pair("alarm", [[1, 0]], [[0, 0]])
+    result = evaluate(segmenter, Pairs([empty, half, alarm]))
+    assert math.isnan(result.images[0].own.mean("iou"))
+    assert result.foreground_iou == pytest.approx(1 / 3)
+    assert [row["iou"] for row in result.to_dict()["per_image"]] == [None, 0.5, 0.0]
+    assert [image.name for image in result.worst(3)] == ["alarm", "half", "empty"]
+    result.write_csv(tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["image"], row["iou"], row["skipped"]) for row in rows] == [
+        ("empty", "", ""),
+        ("half", "0.5", ""),
+        ("alarm", "0.0", ""),
+    ]
+
+
+def test_class_absent_everywhere_is_left_out_and_said_so() -> None:
+    two = BrightnessSegmenter(("dim", "bright"), (100, 300))
+    result = evaluate(two, Pairs([pair("a", [[1, 0]], [[1, 0]])], ("dim", "bright")))
+    assert result.foreground_iou == 1.0
+    assert result.notices == ("neither in the masks nor predicted, so left out of the mean: bright",)
+    assert result.to_dict()["at_own_size"]["per_class"]["bright"]["iou"] is None
+
+
+def test_worst_breaks_ties_by_wrong_pixels(segmenter: BrightnessSegmenter) -> None:
+    few = pair("few", [[0, 0]], [[1, 0]])
+    many = pair("many", [[0, 0]], [[1, 0]], scale=5)
+    assert [image.name for image in evaluate(segmenter, Pairs([few, many])).worst(1)] == ["many"]
+
+
+def test_unreadable_pairs_are_listed_and_skipped(segmenter: BrightnessSegmenter, tmp_path: Path) -> None:
+    broken = DataError("is truncated", cure="Copy it again", path="x.png")
+    ticks: list[tuple[int, int]] = []
+    result = evaluate(
+        segmenter,
+        Pairs([broken, pair("good", [[1, 0]], [[1, 0]])]),
+        progress=lambda done, total: ticks.append((done, total)),
+    )
+    assert result.skipped == (("pair0", "x.png: is truncated. Copy it again"),)
+    assert result.foreground_iou == 1.0
+    assert result.images[0].index == 1
+    assert "1 of 2 images could not be read" in result.notices[0]
+    assert ticks == [(0, 2), (1, 2), (2, 2)]
+    result.write_csv(tmp_path / "rows.csv")
+    assert "pair0,,,,,,,,,x.png: is truncated. Copy it again" in (tmp_path / "rows.csv").read_text()
+
+
+def test_nothing_readable_is_an_error(segmenter: BrightnessSegmenter) -> None:
+    with pytest.raises(DataError, match=r"not one labelled image can be used: x.png: is truncated"):
+        evaluate(segmenter, Pairs([DataError("is truncated", cure="Copy it again", path="x.png")]))
+
+
+def test_classes_are_matched_by_name(make_labelled: Callable[..., Path]) -> None:
+    table, notices = match_classes(("a", "b"), ("b", "a"))
+    assert (table[[0, 1, 2, 3, 255]].tolist(), notices) == ([0, 2, 1, 0, 255], [])
+
+
+def test_unknown_class_is_background_and_said_so() -> None:
+    table, notices = match_classes(("b",), ("a", "b", "c"))
+    assert table[[0, 1, 2, 3, 255]].tolist() == [0, 0, 1, 0, 255]
+    assert notices == ["the model does not know a, c: counted as background"]
+
+
+@pytest.mark.parametrize("folder", [("class_1", "class_2"), ("class_1",)])
+def test_made_up_names_go_by_position(folder: tuple[str, ...]) -> None:
+    table, notices = match_classes(("a", "b"), folder)
+    assert table[1 : len(folder) + 1].tolist() == list(range(1, len(folder) + 1))
+    assert notices == ["the masks' classes have no names, taken in the model's order: a, b"]
+
+
+def test_other_classes_are_an_error_with_the_folder(
+    segmenter: BrightnessSegmenter, make_labelled: Callable[..., Path]
+) -> None:
+    folder = make_labelled(classes=["weed"])
+    with pytest.raises(DataError, match=r"model's bright is not among the masks' classes \(weed\)") as caught:
+        evaluate(segmenter, folder)
+    assert caught.value.path == folder
+    assert "meta.json" in caught.value.cure
+
+
+@pytest.mark.parametrize("kind", [str, Path, LabelledFolder.open, SupportSet.from_folder])
+def test_folder_path_and_support_set_agree(kind: Callable[[Path], object], make_labelled: Callable[..., Path]) -> None:
+    disc = BrightnessSegmenter(("disc",), (150,))
+    result = evaluate(disc, kind(make_labelled(count=2)))  # type: ignore[arg-type]
+    assert result.foreground_iou == 1.0
+    assert [image.name for image in result.images] == ["disc000", "disc001"]
+
+
+def test_order_of_classes_in_the_folder_does_not_matter(tmp_path: Path) -> None:
+    two = BrightnessSegmenter(("dim", "bright"), (50, 200))
+    image = np.repeat(np.array([[0, 100, 255, 255]], np.uint8)[:, :, None], 3, axis=2)
+    sample = Sample("a", image, np.array([[0, 2, 1, 1]], np.uint8))
+    result = evaluate(two, Pairs([sample], ("bright", "dim")))
+    assert result.own.iou.tolist() == [1.0, 1.0]
+    assert result.own.to_dict()["per_class"]["bright"]["pixels"] == 2

@@ -1,0 +1,187 @@
+"""Prediction over folders: restartable, never overwriting, never stopping at one bad file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import BrightnessSegmenter, disc_pair
+from PIL import Image
+
+from distillfss.errors import OutputError, UsageError
+from distillfss.io.masks import read_mask
+from distillfss.predicting import PredictSummary, predict_images
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(disc_pair(number)[0]).save(folder / f"im{number}.png")
+    return folder
+
+
+def test_writes_one_mask_per_image(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    ticks: list[tuple[int, int]] = []
+    summary = predict_images(
+        segmenter, images, tmp_path / "new" / "out", progress=lambda done, total: ticks.append((done, total))
+    )
+    assert (summary.total, summary.written, summary.skipped_existing, summary.failed) == (4, 4, 0, [])
+    assert sorted(path.name for path in summary.out.iterdir()) == [f"im{n}.png" for n in range(4)]
+    for number in range(4):
+        np.testing.assert_array_equal(read_mask(summary.out / f"im{number}.png"), disc_pair(number)[1])
+    assert ticks == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_started_again_does_the_rest(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    out = tmp_path / "out"
+    predict_images(segmenter, [images / "im1.png"], out)
+    before = (out / "im1.png").stat()
+    summary = predict_images(segmenter, images, out)
+    assert (summary.written, summary.skipped_existing) == (3, 1)
+    assert segmenter.calls == 4
+    after = (out / "im1.png").stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_existing_files_are_overwritten_only_when_asked(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "im2.png").write_bytes(b"precious")
+    assert predict_images(segmenter, images, out).skipped_existing == 1
+    assert (out / "im2.png").read_bytes() == b"precious"
+    assert predict_images(segmenter, images, out, overwrite=True).written == 4
+    assert read_mask(out / "im2.png").max() == 1
+
+
+def test_unreadable_images_are_listed_with_the_reason(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    whole = (images / "im1.png").read_bytes()
+    (images / "im1.png").write_bytes(whole[: len(whole) // 2])
+    (images / "im9.jpg").write_text("this is no picture")
+    summary = predict_images(segmenter, images, tmp_path / "out")
+    assert summary.written == 3
+    assert [path.name for path, _ in summary.failed] == ["im1.png", "im9.jpg"]
+    assert all(len(reason) > 10 for _, reason in summary.failed)
+    assert not (tmp_path / "out" / "im1.png").exists()
+    assert summary.done == summary.total == 5
+    assert summary.to_dict()["failed"][0]["image"].endswith("im1.png")
+
+
+@pytest.mark.parametrize("twin", ["im1.jpg", "IM1.bmp"])
+def test_same_stem_is_refused_before_anything_is_written(
+    twin: str, images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    Image.fromarray(disc_pair(9)[0]).save(images / twin)
+    with pytest.raises(UsageError, match=r"would both get the mask"):
+        predict_images(segmenter, images, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert segmenter.calls == 0
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_images_are_never_written_over(images: Path, overwrite: bool, segmenter: BrightnessSegmenter) -> None:
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    with pytest.raises(UsageError, match="the images are in this folder"):
+        predict_images(segmenter, images, images / ".." / "images", overwrite=overwrite)
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_images_in_the_folder_of_the_overlays_are_refused(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    overlays = images.rename(tmp_path / "overlays")
+    with pytest.raises(UsageError, match="the images are in this folder"):
+        predict_images(segmenter, overlays, tmp_path, overlay=True)
+    assert predict_images(segmenter, overlays, tmp_path).written == 4
+
+
+def test_extras_are_made_up_for_where_only_the_mask_is_there(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    out = tmp_path / "out"
+    predict_images(segmenter, images, out)
+    (out / "im0.png").write_bytes(b"precious")
+    summary = predict_images(segmenter, images, out, overlay=True, probabilities=True)
+    assert (summary.written, summary.skipped_existing) == (4, 0)
+    assert (out / "im0.png").read_bytes() == b"precious"
+    image, mask = disc_pair(0)
+    with Image.open(out / "overlays" / "im0.jpg") as shown:
+        assert shown.size == (image.shape[1], image.shape[0])
+        assert np.abs(np.asarray(shown)[mask == 1].astype(int) - image[mask == 1]).mean() > 10
+    with np.load(out / "probabilities" / "im0.npz") as stored:
+        assert stored["class_names"].tolist() == ["background", "bright"]
+        assert stored["probabilities"].dtype == np.float16
+        np.testing.assert_array_equal(stored["probabilities"].argmax(axis=-1), mask)
+    assert predict_images(segmenter, images, out, overlay=True, probabilities=True).skipped_existing == 4
+
+
+def test_a_failing_disk_stops_the_run_and_keeps_what_is_there(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distillfss.io.masks as masks
+
+    real, count = masks.write_mask, 0
+
+    def full_after_two(path: Path, mask: np.ndarray) -> None:
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise OutputError("the disk is full", cure="Free some space", path=path)
+        real(path, mask)
+
+    monkeypatch.setattr(masks, "write_mask", full_after_two)
+    summary = PredictSummary(tmp_path, 0)
+    with pytest.raises(OutputError, match="disk is full"):
+        predict_images(segmenter, images, tmp_path / "out", summary=summary)
+    assert summary.written == 2
+    monkeypatch.undo()
+    assert predict_images(segmenter, images, tmp_path / "out").written == 2
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 3 GiB")])
+def test_too_large_for_memory_is_one_failure(
+    error: Exception, images: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = segmenter.predict
+
+    def predict(pixels: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        if segmenter.calls == 1:
+            segmenter.calls += 1
+            raise error
+        return real(pixels, sizes)
+
+    monkeypatch.setattr(segmenter, "predict", predict)
+    summary = predict_images(segmenter, images, tmp_path / "out")
+    assert summary.written == 3
+    assert [(path.name, reason[:17]) for path, reason in summary.failed] == [("im1.png", "not enough memory")]
+
+
+def test_other_errors_of_the_model_are_not_hidden(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(pixels: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(segmenter, "predict", predict)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        predict_images(segmenter, images, tmp_path / "out")
+
+
+def test_folder_that_cannot_be_made(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot make this folder"):
+        predict_images(segmenter, images, tmp_path / "file" / "out")
+
+
+def test_broken_image_file_reports_only_itself(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    (images / "im0.png").unlink()
+    (images / "im0.png").symlink_to(tmp_path / "gone.png")
+    summary = predict_images(segmenter, images, tmp_path / "out")
+    assert summary.written == 3
+    assert [path.name for path, _ in summary.failed] == ["im0.png"]
