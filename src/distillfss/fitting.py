@@ -65,7 +65,8 @@ def fit(
         Settings; the defaults are meant for every data set.
     state
         File for the state of an unfinished fit. It is written every few seconds, and a fit of the same support with
-        the same settings goes on from it, to the same model. Removed when the fit is done.
+        the same settings goes on from it, to the same model. It outlives the fit, so that a model that could not be
+        saved (a full disk) is not lost; remove it once the model is saved.
     progress
         Called before the first step and after every one.
 
@@ -100,10 +101,9 @@ def fit(
                 saved = time.perf_counter()
             if interrupt.requested:
                 raise _interrupted(run, path)
-    segmenter = run.segmenter()
     if path is not None:
-        path.unlink(missing_ok=True)
-    return segmenter
+        save_state(path, run.state(), fingerprint)
+    return run.segmenter()
 
 
 def _interrupted(run: FitRun, path: Path | None) -> FitInterrupted:

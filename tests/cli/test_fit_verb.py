@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from distillfss.cli import main
 from distillfss.cli.fit import BACKBONE_NAMES, PHASES, TRAINING
+from distillfss.errors import OutputError
 
 Process = subprocess.CompletedProcess[str]
 RunCli = Callable[..., Process]
@@ -226,3 +227,26 @@ def test_backbone_names_are_those_of_the_library() -> None:
     from distillfss.backbones import BACKBONES
 
     assert BACKBONE_NAMES == BACKBONES
+
+
+def test_full_disk_at_the_end_costs_no_training(
+    support: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model cannot be written; once there is space, the same command writes it without training again."""
+    model = tmp_path / "disc.safetensors"
+    model.write_bytes(b"precious")
+    words = ["fit", str(support), "--out", str(model), "--overwrite", *QUICK]
+
+    def full(path: Path, *rest: object) -> None:
+        raise OutputError("the disk is full", cure="Free some space", path=path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distillfss.segmenter.write_model", full)
+        assert main(words) == 5
+    assert f"error: {model}: the disk is full. Free some space" in capsys.readouterr().err
+    assert model.read_bytes() == b"precious"
+    assert (tmp_path / "disc.safetensors.part").is_file()
+    monkeypatch.setattr("distillfss.training.loop.PhaseRunner.advance", lambda self: pytest.fail("trained again"))
+    assert main(words) == 0
+    assert load_file(model)
+    assert not (tmp_path / "disc.safetensors.part").exists()

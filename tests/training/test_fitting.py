@@ -14,6 +14,7 @@ from scenes import square_pair, square_support
 from distillfss import FitConfig, Segmenter, SupportSet, fit
 from distillfss.errors import FitInterrupted, UsageError
 from distillfss.fitting import FitRun, Progress
+from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import FINAL_SHARE, WARM_UP_STEPS, learning_rate
 from distillfss.training.state import load_state, save_state
 
@@ -106,8 +107,28 @@ def test_ctrl_c_keeps_the_state_and_the_next_call_goes_on(tmp_path):
     assert path.is_file()
     resumed = fit(support, QUICK, state=path, progress=seen.append)
     assert "going on at step 2" in " ".join(p.message for p in seen)
-    assert not path.exists()
     assert_same(resumed, fit(support, QUICK))
+
+
+def test_a_finished_fit_is_not_lost_before_its_model_is_saved(tmp_path):
+    support, path = square_support(1), tmp_path / "model.part"
+    segmenter = fit(support, QUICK, state=path)
+    steps: list[Progress] = []
+    again = fit(support, QUICK, state=path, progress=steps.append)
+    assert_same(segmenter, again)
+    trained = [p for p in steps if p.phase in ("transfer", "distill")]
+    assert [p.step for p in trained] == [trained[0].steps]  # nothing was computed twice
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with graceful_interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interrupt.requested
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_fit_works_outside_the_main_thread():
