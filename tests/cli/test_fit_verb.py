@@ -250,3 +250,10 @@ def test_full_disk_at_the_end_costs_no_training(
     assert main(words) == 0
     assert load_file(model)
     assert not (tmp_path / "disc.safetensors.part").exists()
+
+
+def test_a_single_image_is_enough_and_the_user_is_told(
+    make_labelled: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", str(make_labelled("one", count=1)), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
+    assert "a single image: two augmented views of it stand in for query and support" in capsys.readouterr().err

@@ -108,6 +108,8 @@ def read_support(folder: Path, names: list[str] | None, show: Display) -> Suppor
     support = SupportSet.from_folder(folder, classes=names)
     for notice in support.notices:
         show.note(f"note: {notice}")
+    if len(support) == 1:
+        show.note("note: a single image: two augmented views of it stand in for query and support; more images help")
     return support
 
 
