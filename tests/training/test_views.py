@@ -12,7 +12,7 @@ from scenes import square_support
 from distillfss.geometry import working_size
 from distillfss.preprocess import at_working_size
 from distillfss.support import SupportSet
-from distillfss.training.augment import Augmenter, Strength, gaussian_blur
+from distillfss.training.augment import Augmenter, Strength, gaussian_blur, mask_for_views
 from distillfss.training.pool import Batch, ViewPool
 from distillfss.training.transfer import episode
 
@@ -58,6 +58,15 @@ def test_plain_masks_do_not_move_by_half_a_pixel():
     mask[32:64, 16:80] = 1
     support = SupportSet.from_arrays([np.zeros((128, 128, 3), np.uint8)], [mask])
     assert np.array_equal(Augmenter(support, 128).plain(0).mask.numpy(), mask)
+
+
+def test_masks_of_photographs_are_kept_at_twice_the_working_resolution():
+    big = np.kron(np.eye(4, dtype=np.uint8), np.ones((250, 300), np.uint8))
+    small = mask_for_views(big, 96).numpy()
+    assert small.shape == working_size(1000, 1200, 192)
+    rows, columns = ((2 * np.arange(n) + 1) * full // (2 * n) for n, full in zip(small.shape, big.shape, strict=True))
+    assert np.array_equal(small, big[rows][:, columns])
+    assert np.array_equal(mask_for_views(big, 600).numpy(), big)
 
 
 def test_flips_are_exact():

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillfss.geometry import working_size
+from distillfss.metrics import resize_mask
 from distillfss.preprocess import at_working_size
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Augmenter:
         aspect = aspects[len(aspects) // 2]
         self.canvas = working_size(1000, max(1, round(1000 * aspect)), size)
         self._images = [at_working_size(sample.image, size) for sample in support.samples]
-        self._masks = [torch.from_numpy(np.ascontiguousarray(sample.mask)) for sample in support.samples]
+        self._masks = [mask_for_views(sample.mask, size) for sample in support.samples]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -88,6 +90,14 @@ class Augmenter:
             mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
         )
         return View(photometric(pixels[0], strength, generator), labels[0, 0].to(torch.uint8), source)
+
+
+def mask_for_views(mask: NDArray[np.uint8], size: int) -> Tensor:
+    """(H, W) uint8 at no more than twice the working resolution: every view of a photograph's mask reads all of it."""
+    finest = working_size(mask.shape[0], mask.shape[1], 2 * size)
+    if mask.shape[0] > finest[0] and mask.shape[1] > finest[1]:
+        mask = resize_mask(mask, finest)
+    return torch.from_numpy(np.ascontiguousarray(mask))
 
 
 def uniform(generator: torch.Generator, low: float, high: float) -> float:
