@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,8 @@ from distillfss.io.files import atomic_write
 
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
+"""Largest file by architecture: the paper's own student costs up to 200 MB per class, ours 0.1."""
 MAX_CLASSES = 20
 
 _NOT_A_MODEL = "Give a file written by `distillfss fit` or Segmenter.save"
@@ -47,6 +47,8 @@ class ModelInfo:
         How it was fitted: shots, seed, steps, seconds, ...
     library_version
         Version that wrote the file.
+    architecture
+        Which student it is: ``distillfss``, or ``dcama`` for the paper's own.
     """
 
     class_names: tuple[str, ...]
@@ -57,6 +59,7 @@ class ModelInfo:
     preprocessing: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     library_version: str = __version__
+    architecture: str = "distillfss"
 
 
 def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> None:
@@ -83,14 +86,10 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
         size = path.stat().st_size
         if not path.is_file():
             raise ModelFileError("this is not a file", path=path, cure=_NOT_A_MODEL)
-        if size > MAX_BYTES:
-            raise ModelFileError(
-                f"{size / 2**20:.0f} MB is too large for a model (limit {MAX_BYTES // 2**20} MB)",
-                path=path,
-                cure=_NOT_A_MODEL,
-            )
+        _check_size(size, max(MAX_BYTES.values()), path)
         with safe_open(path, framework="pt", device="cpu") as file:
             info = _checked_info(file.metadata(), path)
+            _check_size(size, MAX_BYTES[info.architecture], path)  # before any tensor is read
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except FileNotFoundError as error:
         raise ModelFileError("there is no such file", path=path, cure="Check the path") from error
@@ -104,6 +103,12 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
     return info, tensors
+
+
+def _check_size(size: int, limit: int, path: Path) -> None:
+    if size > limit:
+        problem = f"{size / 2**20:.0f} MB is too large for a model (limit {limit // 2**20} MB)"
+        raise ModelFileError(problem, path=path, cure=_NOT_A_MODEL)
 
 
 def _checked_info(metadata: Mapping[str, str] | None, path: Path) -> ModelInfo:
@@ -130,9 +135,12 @@ def _checked_info(metadata: Mapping[str, str] | None, path: Path) -> ModelInfo:
             preprocessing=dict(raw["preprocessing"]),
             summary=dict(raw["summary"]),
             library_version=str(raw["library_version"]),
+            architecture=str(raw.get("architecture", "distillfss")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
+    if info.architecture not in MAX_BYTES:
+        raise ModelFileError(f"unknown architecture {info.architecture!r}", path=path, cure="Update distillfss")
     if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048:
         raise ModelFileError("its description holds impossible numbers", path=path, cure=_FETCH_AGAIN)
     return info
@@ -157,8 +165,3 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], prefix
             f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=_FETCH_AGAIN
         )
     module.load_state_dict(given)
-
-
-def megabytes(tensors: Mapping[str, Tensor]) -> float:
-    """Size of tensors in millions of bytes."""
-    return math.fsum(t.numel() * t.element_size() for t in tensors.values()) / 1e6

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillfss.artifact import ModelInfo, load_strictly, read_model, write_model
-from distillfss.backbones import Backbone, build_backbone, load_backbone, weights_sha256
+from distillfss.backbones import BACKBONES, Backbone, Layer, build_backbone, load_backbone, weights_sha256
 from distillfss.errors import ModelFileError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
 from distillfss.models.classes import merge_classes
+from distillfss.models.dcama import DcamaStudent
 from distillfss.models.mixer import resize
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
@@ -33,6 +34,10 @@ PREPROCESSING = {
     "normalise": "(x - 127) / 128",
     "uint16": "each image stretched from its 0.1 to its 99.9 percentile",
 }
+
+
+STUDENTS: dict[str, Callable[[Sequence[Layer], int], nn.Module]] = {"distillfss": Student, "dcama": DcamaStudent}
+"""Student by architecture: a pyramid's layers and a number of classes to ``pyramid -> (logits, coarse maps)``."""
 
 
 class Segmenter:
@@ -54,7 +59,7 @@ class Segmenter:
         self,
         backbone: Backbone,
         standardize: Standardize,
-        student: Student,
+        student: nn.Module,
         info: ModelInfo,
         device: torch.device,
     ) -> None:
@@ -142,7 +147,9 @@ class Segmenter:
         OutputError
             If it cannot be written; an existing file stays as it was.
         """
-        parts: dict[str, torch.nn.Module] = {"student.": self._student, "standardize.": self._standardize}
+        # no package carries the backbones of imported models
+        embed_backbone = embed_backbone or self.info.backbone not in BACKBONES
+        parts: dict[str, nn.Module] = {"student.": self._student, "standardize.": self._standardize}
         if embed_backbone:
             parts["backbone."] = self._backbone
         tensors = {prefix + name: t for prefix, part in parts.items() for name, t in part.state_dict().items()}
@@ -174,7 +181,14 @@ class Segmenter:
             )
         standardize = Standardize(backbone.layers)
         with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
-            student = Student(backbone.layers, len(info.class_names))
+            try:
+                student = STUDENTS[info.architecture](backbone.layers, len(info.class_names))
+            except ValueError as error:
+                raise ModelFileError(
+                    f"a student of architecture {info.architecture!r} does not fit {info.backbone}",
+                    path=path,
+                    cure="Copy the file again from where it was made",
+                ) from error
         load_strictly(standardize, tensors, "standardize.", path)
         load_strictly(student, tensors, "student.", path)
         return cls(backbone, standardize, student, info, resolve_device(device))

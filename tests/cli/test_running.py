@@ -54,12 +54,12 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
         seconds.append(time.perf_counter() - started)
         assert done.returncode == 0, done.stderr
     assert min(seconds) < 0.5
-    for verb in ("fit", "predict", "evaluate", "demo", "doctor"):
+    for verb in ("fit", "predict", "evaluate", "demo", "doctor", "import-checkpoint"):
         assert f"\n  {verb} " in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("verb", ["fit", "predict", "evaluate", "demo", "doctor"])
+@pytest.mark.parametrize("verb", ["fit", "predict", "evaluate", "demo", "doctor", "import-checkpoint"])
 def test_help_of_a_verb_does_not_import_torch(verb: str) -> None:
     code = (
         f"import sys; from distillfss.cli import main; main([{verb!r}, '--help']);"
@@ -189,7 +189,7 @@ def test_sigterm_is_ctrl_c_with_its_own_code(tmp_path: Path) -> None:
     code = (
         "import time, click, sys; from distillfss.cli.running import run\n"
         "@click.group()\ndef g(): pass\n"
-        "@g.command()\ndef go():\n    print('ready', flush=True); time.sleep(30)\n"
+        "@g.command()\ndef go():\n    print('ready', flush=True); [time.sleep(0.05) for _ in range(600)]\n"
         "sys.exit(run(g, ['go']))"
     )
     process = subprocess.Popen(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+
 from distillfss.backbones.base import Backbone, Layer
 from distillfss.backbones.efficientnet_lite import SCALES, EfficientNetLite
+from distillfss.backbones.resnet import ResNet
+from distillfss.backbones.swin import Swin
 from distillfss.backbones.weights import file_sha256, weight_file
 from distillfss.errors import ModelFileError, UsageError
 
-__all__ = ["BACKBONES", "Backbone", "Layer", "build_backbone", "load_backbone", "weights_sha256"]
+__all__ = ["BACKBONES", "IMPORTED", "Backbone", "Layer", "build_backbone", "load_backbone", "weights_sha256"]
 
 BACKBONES = tuple(SCALES)
-"""Names ``load_backbone`` knows."""
+"""Names whose pretrained weights ``load_backbone`` finds."""
+
+IMPORTED: dict[str, Callable[[], ResNet | Swin]] = {"resnet50": ResNet, "swin_b": Swin}
+"""Backbones whose weights come with the model file that was made from the authors' checkpoint."""
 
 
 def build_backbone(name: str) -> Backbone:
@@ -21,12 +30,12 @@ def build_backbone(name: str) -> Backbone:
     UsageError
         For an unknown name.
     """
-    if name not in BACKBONES:
-        raise UsageError(f"unknown backbone {name!r}", cure=f"Choose one of {', '.join(BACKBONES)}")
-    import torch
-
     with torch.random.fork_rng(devices=[]):  # initial weights that nobody will see should not cost the caller's seed
-        return EfficientNetLite(name)
+        if name in SCALES:
+            return EfficientNetLite(name)
+        if name in IMPORTED:
+            return IMPORTED[name]()
+    raise UsageError(f"unknown backbone {name!r}", cure=f"Choose one of {', '.join(BACKBONES)}")
 
 
 def load_backbone(name: str) -> Backbone:
@@ -39,8 +48,8 @@ def load_backbone(name: str) -> Backbone:
     ModelFileError
         If the package with the weights is missing or its file is damaged.
     """
-    import torch
-
+    if name in IMPORTED:
+        raise UsageError(f"there are no weights of backbone {name!r}", cure=f"Choose one of {', '.join(BACKBONES)}")
     backbone = build_backbone(name)
     path = weight_file(name)
     try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 
@@ -54,10 +52,3 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         # Batch statistics of five images must never leak into a frozen network.
         return super().train(False)
-
-
-def pyramid(backbone: Backbone, images: Iterator[Tensor]) -> Iterator[list[Tensor]]:
-    """Pyramids of a stream of image batches, without gradients."""
-    with torch.inference_mode():
-        for batch in images:
-            yield backbone(batch)

@@ -1,0 +1,131 @@
+"""A teacher in one file of ours: backbone, attention and mixer as safetensors, described in the metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distillfss import __version__
+from distillfss.artifact import load_strictly
+from distillfss.backbones.base import Backbone
+from distillfss.checkpoints import names
+from distillfss.errors import ModelFileError
+from distillfss.io.files import atomic_write
+from distillfss.models.dcama import DcamaTeacher
+
+FORMAT = "distillfss-teacher"
+FORMAT_VERSION = 1
+
+_FETCH_AGAIN = "Import it again: distillfss import-checkpoint CHECKPOINT --out FILE"
+
+
+@dataclass(frozen=True)
+class TeacherInfo:
+    """What a teacher file says about itself.
+
+    Attributes
+    ----------
+    backbone
+        Name of the backbone, whose tensors are in the file too.
+    concat_support
+        Whether the mixer is shown the support's features beside the query's.
+    architecture
+        ``dcama``: the teacher as its authors built it.
+    size
+        Side of the square images it was trained on, in pixels.
+    summary
+        Where it comes from.
+    library_version
+        Version that wrote the file.
+    """
+
+    backbone: str
+    concat_support: bool
+    architecture: str = "dcama"
+    size: int = 384
+    summary: dict[str, Any] = field(default_factory=dict)
+    library_version: str = __version__
+
+
+def write_teacher(path: Path, info: TeacherInfo, tensors: Mapping[str, Tensor]) -> None:
+    """Write a teacher file, whole or not at all; ``tensors`` are named ``backbone.*`` and ``teacher.*``.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an existing file stays as it was.
+    """
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
+    atomic_write(path, save({k: v.detach().contiguous() for k, v in tensors.items()}, metadata))
+
+
+def load_teacher(path: str | Path) -> tuple[Backbone, DcamaTeacher, TeacherInfo]:
+    """Read a teacher file that ``import-checkpoint`` wrote.
+
+    Returns
+    -------
+    backbone, teacher, info
+        Both in evaluation mode, on the CPU, ready for ``teacher(query, teacher.support_tokens(features, masks))``.
+
+    Raises
+    ------
+    ModelFileError
+        If it is missing, damaged, no teacher of ours, or of a newer format.
+    """
+    path = Path(path)
+    info, tensors = _read(path)
+    if info.backbone not in names.BACKBONES or info.architecture != "dcama":
+        raise ModelFileError(
+            f"architecture {info.architecture} on {info.backbone} is unknown", path=path, cure="Update distillfss"
+        )
+    with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
+        backbone = names.BACKBONES[info.backbone]()
+        teacher = DcamaTeacher(backbone.layers, info.concat_support)
+    load_strictly(backbone, tensors, "backbone.", path)
+    load_strictly(teacher, tensors, "teacher.", path)
+    return backbone, teacher.eval(), info
+
+
+def _read(path: Path) -> tuple[TeacherInfo, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelFileError("this is no teacher file", path=path, cure=_FETCH_AGAIN)
+            if not metadata.get("format_version", "").isdecimal():
+                raise ModelFileError("its format version is missing", path=path, cure=_FETCH_AGAIN)
+            if int(metadata["format_version"]) > FORMAT_VERSION:
+                raise ModelFileError(
+                    f"its format version {metadata['format_version']} is newer than {FORMAT_VERSION}",
+                    path=path,
+                    cure="Update distillfss: pip install --upgrade distillfss",
+                )
+            raw = json.loads(metadata["info"])
+            info = TeacherInfo(
+                backbone=str(raw["backbone"]),
+                concat_support=bool(raw["concat_support"]),
+                architecture=str(raw["architecture"]),
+                size=int(raw["size"]),
+                summary=dict(raw["summary"]),
+                library_version=str(raw["library_version"]),
+            )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except FileNotFoundError as error:
+        raise ModelFileError("there is no such file", path=path, cure="Check the path") from error
+    except OSError as error:
+        raise ModelFileError(f"it cannot be read ({error.strerror or error})", path=path, cure="Check it") from error
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"this is no teacher file, or it is damaged or cut short ({error})", path=path, cure=_FETCH_AGAIN
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
+    return info, tensors
