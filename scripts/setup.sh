@@ -20,8 +20,8 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         [ "$(id -u)" = 0 ] || sudo="sudo"
         if command -v apt-get >/dev/null && { [ -z "$sudo" ] || command -v sudo >/dev/null; }; then
             echo "installing python3-venv" >&2
-            $sudo apt-get update -qq >&2
-            DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq python3-venv >&2
+            $sudo apt-get update -qq >&2 || true
+            DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq python3-venv >&2 || true
             rm -rf .venv
         fi
         make_venv || { echo "error: $python cannot make a virtual environment. Install its venv module." >&2; exit 1; }

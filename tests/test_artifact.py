@@ -157,6 +157,8 @@ def test_pickles_are_never_executed(tmp_path):
     [
         ({"info": "{"}, "description is damaged"),
         ({"info": "{}"}, "description is damaged"),
+        ({"size": float("inf")}, "description is damaged"),
+        ({"info": "[" * 100_000}, "description is damaged"),
         ({"format_version": "one"}, "format version is missing"),
         ({"class_names": []}, "impossible numbers"),
         ({"class_names": ["x"] * 21}, "impossible numbers"),
@@ -181,6 +183,14 @@ def test_impossible_numbers_in_tensors(model):
     raw = model.read_bytes()
     save_file(with_nan, model, json.loads(raw[8 : 8 + struct.unpack("<Q", raw[:8])[0]])["__metadata__"])
     with pytest.raises(ModelFileError, match=r"student\.mixer\.logits\.bias holds impossible numbers"):
+        Segmenter.load(model)
+
+
+def test_a_flipped_bit_is_noticed(model):
+    raw = bytearray(model.read_bytes())
+    raw[-1000] ^= 1
+    model.write_bytes(raw)
+    with pytest.raises(ModelFileError, match="not those that were written"):
         Segmenter.load(model)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import BrightnessSegmenter
+from helpers import BrightnessSegmenter, write_pair
 
 from distillfss.class_matching import match_classes
 from distillfss.errors import DataError
@@ -164,3 +164,20 @@ def test_order_of_classes_in_the_folder_does_not_matter(tmp_path: Path) -> None:
     result = evaluate(two, Pairs([sample], ("bright", "dim")))
     assert result.own.iou.tolist() == [1.0, 1.0]
     assert result.own.to_dict()["per_class"]["bright"]["pixels"] == 2
+
+
+def test_masks_nobody_named_are_read_with_the_models_names(tmp_path: Path) -> None:
+    """One mask with a value that is no class of the model: it alone is skipped, by name; the others are evaluated."""
+    for name, values in (("a", [0, 1]), ("b", [0, 255]), ("c", [0, 255]), ("d", [0, 7, 255])):
+        mask = np.zeros((8, 12), np.uint8)
+        for column, value in enumerate(values):
+            mask[:, 4 * column : 4 * column + 4] = value
+        if name != "a":
+            write_pair(tmp_path / "f", name, np.where(mask[..., None] > 0, 250, 5).repeat(3, 2).astype(np.uint8), mask)
+    result = evaluate(BrightnessSegmenter(), tmp_path / "f")
+    assert [row.name for row in result.images] == ["b", "c"]
+    assert result.foreground_iou == pytest.approx(1.0)
+    ((name, reason),) = result.skipped
+    assert name == "d"
+    assert "mask value 7 without a class name" in reason
+    assert any("have no names, taken in the model's order" in note for note in result.notices)

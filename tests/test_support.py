@@ -456,3 +456,15 @@ def test_real_pictures() -> None:
     share = np.mean([(sample.mask == 1).mean() for sample in labelled])
     assert share == pytest.approx(0.039, abs=0.0005)  # mean area stated in meta.json
     assert {sample.image.shape[:2] for sample in support.samples} == {(307, 512), (304, 512), (308, 512)}
+
+
+def test_photographs_are_kept_at_four_megapixels(tmp_path: Path) -> None:
+    image = np.zeros((3000, 4000, 3), np.uint8)
+    image[1500:, 2000:] = 200
+    mask = (image[..., 0] > 0).astype(np.uint8)
+    root = make_folder(tmp_path / "d", {"a": mask})
+    Image.fromarray(image).save(root / "images" / "a.png")
+    sample = SupportSet.from_folder(root).samples[0]
+    assert sample.image.shape == (1773, 2364, 3)
+    assert sample.mask.shape == (1773, 2364)
+    assert float(((sample.image[..., 0] > 100) == (sample.mask == 1)).mean()) > 0.999

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -70,8 +71,23 @@ def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> N
     OutputError
         If it cannot be written; an existing file stays as it was.
     """
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
-    atomic_write(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "info": json.dumps(asdict(info)),
+        "sha256": tensors_sha256(plain),
+    }
+    atomic_write(path, save(plain, metadata))
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 over names and bytes of contiguous CPU tensors: a flipped bit must not become a wrong mask."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().data)
+    return digest.hexdigest()
 
 
 def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
@@ -91,6 +107,7 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
             info = _checked_info(file.metadata(), path)
             _check_size(size, MAX_BYTES[info.architecture], path)  # before any tensor is read
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            recorded = file.metadata().get("sha256")
     except FileNotFoundError as error:
         raise ModelFileError("there is no such file", path=path, cure="Check the path") from error
     except OSError as error:
@@ -102,6 +119,8 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
+    if recorded != tensors_sha256(tensors):
+        raise ModelFileError("its tensors are not those that were written", path=path, cure=_FETCH_AGAIN)
     return info, tensors
 
 
@@ -137,7 +156,7 @@ def _checked_info(metadata: Mapping[str, str] | None, path: Path) -> ModelInfo:
             library_version=str(raw["library_version"]),
             architecture=str(raw.get("architecture", "distillfss")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
     if info.architecture not in MAX_BYTES:
         raise ModelFileError(f"unknown architecture {info.architecture!r}", path=path, cure="Update distillfss")

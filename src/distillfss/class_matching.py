@@ -9,6 +9,9 @@ import numpy as np
 from distillfss.errors import DataError
 from distillfss.metrics import IGNORE
 
+SHOWN = 10
+"""Class names listed in an error."""
+
 
 def match_classes(model: Sequence[str], folder: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Translate the folder's class indices into the model's, by name.
@@ -33,8 +36,9 @@ def match_classes(model: Sequence[str], folder: Sequence[str]) -> tuple[np.ndarr
         return table, [] if same else [f"the masks' classes have no names, taken in the model's order: {listed(model)}"]
     missing = [name for name in model if name not in folder]
     if missing:
+        known = listed(folder[:SHOWN]) + (", ..." if len(folder) > SHOWN else "")
         raise DataError(
-            f"the model's {listed(missing)} is not among the masks' classes ({listed(folder)})",
+            f"the model's {listed(missing)} is not among the masks' classes ({known})",
             cure="Name them as the model does, with --classes or in meta.json, or use a model of these classes",
         )
     for value, name in enumerate(folder, start=1):

@@ -64,8 +64,8 @@ class FitConfig:
             raise UsageError(f"size {self.size} is out of range", cure="Choose a working resolution from 64 to 2048")
         if not 0 < self.effort <= 100:
             raise UsageError(f"effort {self.effort} is out of range", cure="Choose an effort above 0, 1 is the default")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed} is negative", cure="Choose a seed of 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed} is out of range", cure="Choose a seed of 0 or more, below 2^63")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")

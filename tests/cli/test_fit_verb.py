@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import cli_environment, disc_pair
+from pictures import as_nobody, folder_for_everyone, make_folder, two_classes
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -257,3 +258,54 @@ def test_a_single_image_is_enough_and_the_user_is_told(
 ) -> None:
     assert main(["fit", str(make_labelled("one", count=1)), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
     assert "a single image: two augmented views of it stand in for query and support" in capsys.readouterr().err
+
+
+def test_a_foreign_file_with_the_states_name_is_left_alone(
+    support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.part").write_text("half a download")
+    for extra in ((), ("--fresh",)):
+        code, line = fit_error(capsys, support, "--out", tmp_path / "m", *QUICK, *extra)
+        assert (code, "m.part: is no state of a fit. Move it away" in line) == (5, True)
+    assert (tmp_path / "m.part").read_text() == "half a download"
+
+
+def test_a_model_that_appears_during_the_fit_is_not_replaced(
+    support: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from distillfss.training.loop import PhaseRunner
+
+    step = PhaseRunner.advance
+
+    def advance(self: PhaseRunner) -> float:
+        (tmp_path / "m").write_text("of another fit")
+        return step(self)
+
+    monkeypatch.setattr(PhaseRunner, "advance", advance)
+    assert main(["fit", str(support), "--out", str(tmp_path / "m"), *QUICK]) == 5
+    assert "was made by someone else in the meantime" in capsys.readouterr().err
+    assert (tmp_path / "m").read_text() == "of another fit"
+    assert (tmp_path / "m.part").exists()
+
+
+def test_ctrl_c_after_the_model_is_saved_says_so(
+    support: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*anything: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distillfss.cli.fit.fit_on_support", stop)
+    assert main(["fit", str(support), "--out", str(tmp_path / "m"), *QUICK]) == 0
+    assert f"stopped; {tmp_path / 'm'} is complete" in capsys.readouterr().err
+    assert load_file(tmp_path / "m")
+
+
+def test_a_folder_without_read_permission_is_named_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    with folder_for_everyone() as place:
+        root = make_folder(place / "d", {"a": two_classes(24, 32, 1)})
+        root.chmod(0)
+        with as_nobody():
+            code, line = fit_error(capsys, root, "--out", place / "m")
+    assert code == 3
+    assert line.startswith(f"error: {root}")
+    assert "permission denied" in line

@@ -211,3 +211,15 @@ def test_reader_that_goes_away_is_no_error() -> None:
     os.close(writer)
     _, error = process.communicate(timeout=20)
     assert (process.returncode, error) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [("doctor", "--json"), ("doctor",)])
+def test_standard_output_on_a_full_disk_is_one_line(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            cli_command(*words), stdout=full, stderr=subprocess.PIPE, text=True, env=cli_environment(), timeout=120
+        )
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[-1].startswith("error: standard output: the disk is full")
+    assert "Traceback" not in done.stderr

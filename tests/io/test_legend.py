@@ -99,6 +99,15 @@ def test_when_255_is_the_class(values: list[list[int]], legend: Legend, binary: 
     assert is_binary(values, legend) is binary
 
 
+def test_one_stray_mask_does_not_turn_the_others_into_ignore() -> None:
+    """Ten black-and-white masks and one with another value: neither reading is safe, so the user is asked."""
+    values, places = [[0, 255], [0, 255], [0, 1]], [Path("masks/a.png"), Path("masks/b.png"), Path("masks/c.png")]
+    with pytest.raises(DataError, match=r"masks/a\.png: it holds 255 and no class, while masks/c\.png.*ignore_index"):
+        is_binary(values, Legend(), places)
+    assert is_binary([[0, 255], [0, 255], [0, 7, 255]], Legend(("polyp",)))  # 7 has no name and no say
+    assert not is_binary(values, Legend(None, ignore_declared=True), places)
+
+
 def test_values_without_a_name() -> None:
     path = Path("masks/a.png")
     assert unnamed_value([0, 1, 2, 255], ["crop", "weed"], path) is None

@@ -18,7 +18,7 @@ from distillfss.demo import CSV, MODEL, PAGE, DemoResult, run_demo
 @click.option(
     "--out",
     "-o",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     default=Path("distillfss-demo"),
     show_default=True,
     help="Folder for everything it makes.",

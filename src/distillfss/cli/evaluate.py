@@ -30,9 +30,7 @@ SHOWN_SKIPPED = 10
 @click.option(
     "--classes", metavar="A,B", help="Names of the masks' classes 1, 2, ..., if meta.json does not give them."
 )
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help=f"Folder for {PAGE}, {CSV} (a row per image) and {JSON}."
-)
+@click.option("--out", "-o", type=options.PATH, help=f"Folder for {PAGE}, {CSV} (a row per image) and {JSON}.")
 @click.option("--worst", type=click.IntRange(1, 200), default=12, show_default=True, help="Worst images to show.")
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder already.")
 @options.device
@@ -63,6 +61,7 @@ def command(
 
         data = LabelledFolder.open(labelled, classes=names)
         segmenter = load_model(model, device, show)
+        data = data.named_as(segmenter.class_names)
         result = evaluate(segmenter, data, progress=lambda done, total: show.update("evaluating", done, total))
         try:
             if out is not None:

@@ -11,6 +11,7 @@ import click
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.config import FitConfig
+from distillfss.errors import OutputError
 from distillfss.metrics import number_or_none
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ TRAINING = ("transfer", "distill")
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
 
+STATE_BYTES = 10_000_000
+"""More than the state of a fit with 20 classes takes: a disk without that much is found out before training."""
+
 
 @click.command("fit", short_help="Learn a model from annotated images.")
 @options.path_argument("support")
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model file to write.")
+@click.option("--out", "-o", type=options.PATH, required=True, help="The model file to write.")
 @click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
@@ -73,16 +77,24 @@ def command(
     names = options.split_names(classes)
     options.check_new_file(out, overwrite)
     state = out.with_name(out.name + ".part")
-    options.check_writable(state)
+    options.check_writable(state, STATE_BYTES)
     with display() as show:
         support_set = read_support(support, names, show)
+        check_state(state)
         if fresh:
             state.unlink(missing_ok=True)
         segmenter = run_fit(support_set, config, state, show)
         show.update("writing the model")
+        if not overwrite and out.exists():
+            problem = "was made by someone else in the meantime"
+            raise OutputError(problem, cure=f"Run it again with another --out; {state} holds the fit", path=out)
         segmenter.save(out, embed_backbone=embed_backbone)
         state.unlink(missing_ok=True)
-        on_support = fit_on_support(segmenter, support_set, show)
+        try:
+            on_support = fit_on_support(segmenter, support_set, show)
+        except KeyboardInterrupt:
+            on_support = None
+            show.note(f"stopped; {out} is complete")
     report = {
         "model": str(out),
         "bytes": out.stat().st_size,
@@ -98,6 +110,15 @@ def command(
     if not as_json:
         _print(report, out)
     return report
+
+
+def check_state(state: Path) -> None:
+    """Refuse to replace a file of that name that is no state of a fit."""
+    from distillfss.training.state import is_state
+
+    if state.exists() and not is_state(state):
+        cure = "Move it away, or choose another --out: this name is needed for the state of the fit"
+        raise OutputError("is no state of a fit", cure=cure, path=state)
 
 
 def read_support(folder: Path, names: list[str] | None, show: Display) -> SupportSet:

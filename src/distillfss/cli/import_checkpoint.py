@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 @click.command("import-checkpoint", short_help="Convert weights of the method's authors.")
 @options.path_argument("checkpoint")
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write (.safetensors).")
+@click.option("--out", "-o", type=options.PATH, required=True, help="The file to write (.safetensors).")
 @click.option(
     "--backbone-weights",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="The backbone, if CHECKPOINT lacks it: torchvision's resnet50 or the Swin repository's Swin-B for 384 px.",
 )
-@click.option(
-    "--teacher", type=click.Path(path_type=Path), help="The teacher's file, if CHECKPOINT holds a student alone."
-)
+@click.option("--teacher", type=options.PATH, help="The teacher's file, if CHECKPOINT holds a student alone.")
 @click.option("--classes", metavar="A,B", help="Names of a student's classes, in their order.")
 @click.option("--ignore-unknown", is_flag=True, help="Pass over tensors that are no part of the method.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")

@@ -37,6 +37,9 @@ device = click.option(
     help="Where to compute; auto takes CUDA, then MPS, then the CPU.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to standard output.")
+PATH = click.Path(path_type=Path, readable=False)
+"""A path that our own code checks, so that its errors name the cure."""
+
 debug = click.option("--debug", is_flag=True, help="Show the stack trace of an error.")
 
 
@@ -54,7 +57,7 @@ def split_names(text: str | None) -> list[str] | None:
 
 def path_argument(name: str) -> Callable[[Command], Command]:
     """A path that our own code checks, so that its errors name the cure."""
-    return click.argument(name, type=click.Path(path_type=Path))
+    return click.argument(name, type=PATH)
 
 
 def check_new_file(path: Path, overwrite: bool) -> None:

@@ -23,7 +23,7 @@ SHOWN_FAILURES = 20
 @click.command("predict", short_help="Write a mask for every image.")
 @options.path_argument("model")
 @click.argument("images")
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the masks.")
+@click.option("--out", "-o", type=options.PATH, required=True, help="Folder for the masks.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists; without it, existing masks are left alone.")
 @click.option("--overlay", is_flag=True, help=f"Also write {OVERLAYS}/STEM.jpg, the classes drawn over the image.")
 @click.option("--probabilities", is_flag=True, help=f"Also write {PROBABILITIES}/STEM.npz, one map per class.")

@@ -59,6 +59,17 @@ def run(group: click.Group, args: list[str]) -> int:
         return code
     except BrokenPipeError:
         return _pipe_closed(stdout)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _output_full(stdout)
+
+
+def _output_full(stdout: TextIO) -> int:
+    """What was to be printed does not fit on the disk that standard output goes to."""
+    # or the interpreter would try once more, and complain, when it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    return tell("standard output: the disk is full. Free some space; files were written as usual", "OutputError", 5)[0]
 
 
 def _guarded(group: click.Group, args: list[str], debug: bool) -> tuple[int, Any]:
@@ -85,6 +96,8 @@ def _guarded(group: click.Group, args: list[str], debug: bool) -> tuple[int, Any
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise BrokenPipeError from None
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # files are written through atomic_write, which tells: this is standard output
         if debug:
             traceback.print_exc()
         cure = "This is a bug: run it again with --debug and report what it prints"

@@ -78,14 +78,14 @@ def atomic_write(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> 
     _sync_folder(target.parent)
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise the ``OutputError`` that ``atomic_write`` would, before hours of work rather than after."""
+def check_writable(path: str | Path, size: int = 4096) -> None:
+    """Raise the ``OutputError`` that ``atomic_write`` of ``size`` bytes would, before the work rather than after."""
     asked = Path(path)
     target, _ = _target(asked)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
     try:
         with temporary.open("xb") as file:
-            file.write(b"\0" * 4096)
+            file.write(b"\0" * size)
             file.flush()
             os.fsync(file.fileno())
     except OSError as exc:

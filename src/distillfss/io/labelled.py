@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,8 +48,9 @@ class LabelledFolder(Sequence[Sample]):
     once, when this is first needed.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pair], legend: Legend) -> None:
+    def __init__(self, root: Path, pairs: Sequence[Pair], legend: Legend, note: str = "") -> None:
         self.root = root
+        self._note = note
         self._pairs = tuple(pairs)
         self._legend = legend
 
@@ -83,12 +85,21 @@ class LabelledFolder(Sequence[Sample]):
     @property
     def notices(self) -> tuple[str, ...]:
         """What was assumed about the masks."""
-        return (f"{self.root}: {BINARY}",) if self._meaning[1] else ()
+        binary = f"{self.root}: {BINARY}" if self._meaning[1] else ""
+        return tuple(note for note in (self._note, binary) if note)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Stems, sorted."""
         return tuple(pair.name for pair in self._pairs)
+
+    def named_as(self, classes: Sequence[str]) -> LabelledFolder:
+        """The same folder with these names for its classes 1, 2, ..., if nobody named them; else itself."""
+        if self._legend.names is not None:
+            return self
+        legend = Legend(foreground_names(classes), self._legend.ignore_declared)
+        note = f"the masks' classes have no names, taken in the model's order: {', '.join(legend.names or ())}"
+        return LabelledFolder(self.root, self._pairs, legend, note)
 
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image
@@ -115,19 +126,20 @@ class LabelledFolder(Sequence[Sample]):
     def _meaning(self) -> tuple[tuple[str, ...], bool]:
         """Class names, and whether 255 is the class."""
         names = self._legend.names
-        if names is not None:  # lazily: the first mask with a value 1 to 254 ends the search
-            return names, is_binary(self._mask_values(), self._legend)
-        values = list(self._mask_values())
-        if is_binary(values, self._legend):
-            return made_names([1]), True
-        return made_names(value for each in values for value in each), False
+        if names is not None and (len(names) > 1 or self._legend.ignore_declared):
+            return names, False  # nothing to find out
+        values = self._mask_values()
+        binary = is_binary(values.values(), self._legend, values)
+        if names is not None:
+            return names, binary
+        return made_names([1] if binary else (value for each in values.values() for value in each)), binary
 
-    def _mask_values(self) -> Iterable[list[int]]:
+    def _mask_values(self) -> dict[Path, list[int]]:
+        found = {}
         for pair in self._pairs:
-            try:
-                yield np.unique(read_mask(pair.mask)).tolist()
-            except DataError:  # reported when this pair is read
-                continue
+            with contextlib.suppress(DataError):  # reported when this pair is read
+                found[pair.mask] = np.unique(read_mask(pair.mask)).tolist()
+        return found
 
 
 def folder_legend(root: Path, classes: Sequence[str] | None) -> Legend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,22 +90,42 @@ def made_names(values: Iterable[int]) -> tuple[str, ...]:
     return tuple(f"class_{value}" for value in range(1, highest + 1))
 
 
-def is_binary(value_sets: Iterable[Iterable[int]], legend: Legend) -> bool:
+def is_binary(
+    value_sets: Iterable[Iterable[int]], legend: Legend, places: Iterable[Path | None] = itertools.repeat(None)
+) -> bool:
     """Whether 255 means the one class rather than "ignore".
 
     Black-and-white masks, 0 and 255, are the commonest of all. They are told from masks with ignored pixels by looking
-    at all masks of a folder: 255 is foreground only where no mask holds any other value above 0, at most one class is
-    named, and ``meta.json`` does not declare 255 as ignored.
+    at all masks of a folder: 255 is foreground where no mask holds a class, at most one class is named, and
+    ``meta.json`` does not declare 255 as ignored. Values without a name have no say: they are faults of their own.
+
+    Raises
+    ------
+    DataError
+        If some masks hold a class but more hold 255 and no class: taking 255 as "ignore" would drop most of the
+        annotation in silence, taking it as the class would be as bold.
     """
     if legend.ignore_declared or (legend.names is not None and len(legend.names) != 1):
         return False
-    seen = False
-    for values in value_sets:
-        for value in values:
-            if value not in (0, IGNORE):
-                return False
-            seen = seen or value == IGNORE
-    return seen
+    highest = MAX_CLASSES if legend.names is None else len(legend.names)
+    alone: list[Path | None] = []
+    classed: list[Path | None] = []
+    for values, place in zip(value_sets, places, strict=False):
+        has_class, has_255 = any(0 < value <= highest for value in values), IGNORE in values
+        if has_class:
+            classed.append(place)
+        elif has_255:
+            alone.append(place)
+    if not classed:
+        return bool(alone)
+    if len(alone) <= len(classed):
+        return False
+    other = classed[0] or "another mask"
+    raise DataError(
+        f"it holds 255 and no class, while {other} holds a class: is 255 foreground, or to be ignored",
+        cure=f'Use 1 for the foreground in all masks, or declare "ignore_index": 255 in {META}',
+        path=alone[0],
+    )
 
 
 def unnamed_value(

@@ -61,6 +61,15 @@ def load_state(path: Path, fingerprint: str) -> FitState | None:
         return None
 
 
+def is_state(path: Path) -> bool:
+    """Whether a file is the state of some fit."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's tensors by parameter number and name."""
     return {
