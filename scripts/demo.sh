@@ -3,4 +3,6 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 "$here/scripts/setup.sh"
-exec "$here/.venv/bin/distillfss" demo "$@"
+"$here/.venv/bin/distillfss" demo "$@"
+echo "
+(to have the distillfss command at hand: source $here/.venv/bin/activate)" >&2
