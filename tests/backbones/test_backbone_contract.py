@@ -163,6 +163,7 @@ def test_weights_of_another_variant_are_refused(monkeypatch):
 
 
 def test_sha256_is_the_files():
-    # The package names its file after the first eight digits of the weights' own hash only for lite1 and lite2.
+    # The packages name their files after the first eight digits.
+    assert weights_sha256("efficientnet_lite0").startswith("57934424")
     assert weights_sha256("efficientnet_lite1").startswith("77cc7160")
     assert weights_sha256("efficientnet_lite2").startswith("9656183e")
