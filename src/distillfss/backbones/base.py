@@ -22,12 +22,15 @@ class Backbone(nn.Module):
     Attributes
     ----------
     name
-        Key in ``BACKBONES``.
+        Key in ``BACKBONES``, or ``timm:NAME``.
     layers
         The pyramid's layers, finest first. There is at least one of every stride 4, 8, 16 and 32.
+    normalisation
+        What it does to the pixels first, for whoever reads a model file.
     """
 
     name: str
+    normalisation: str
     layers: tuple[Layer, ...]
 
     def forward(self, images: Tensor) -> list[Tensor]:

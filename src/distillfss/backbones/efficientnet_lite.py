@@ -110,6 +110,8 @@ class EfficientNetLite(Backbone):
         A key of ``SCALES``.
     """
 
+    normalisation = "(x - 127) / 128"
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillfss.backbones.base import Backbone, Layer
-from distillfss.backbones.imagenet import normalise
+from distillfss.backbones.imagenet import IN_WORDS, normalise
 
 EXPANSION = 4
 DEPTHS = (3, 4, 6, 3)
@@ -66,6 +66,8 @@ class ResNet(Backbone):
     width
         Channels of the stem; stage i returns ``width * 4 * 2**i``.
     """
+
+    normalisation = IN_WORDS
 
     def __init__(self, name: str = "resnet50", depths: Sequence[int] = DEPTHS, width: int = 64) -> None:
         super().__init__()

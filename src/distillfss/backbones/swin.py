@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillfss.backbones.base import Backbone, Layer
-from distillfss.backbones.imagenet import normalise
+from distillfss.backbones.imagenet import IN_WORDS, normalise
 
 PATCH = 4
 MLP_RATIO = 4
@@ -199,6 +199,8 @@ class Swin(Backbone):
     window
         Side of a window, in tokens.
     """
+
+    normalisation = IN_WORDS
 
     def __init__(
         self,

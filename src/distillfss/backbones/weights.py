@@ -37,8 +37,13 @@ def weight_file(name: str) -> Path:
     return found[0]
 
 
-@cache
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, remembered for the life of the process."""
+    """Hex SHA-256 of a file, remembered for the life of the process or until the file changes."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _sha256(path: Path, changed: int, size: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
