@@ -1,15 +1,18 @@
 """Accuracy and time of ``fit`` under the protocol: random support, locked test set, median over seeds with range.
 
     python benchmarks/first_light.py DATASETS --dataset kvasir_seg --shots 5 50 --seeds 0 1 2
+    python benchmarks/first_light.py DATASETS --dataset kvasir_seg --shots 5 --init auto scratch --effort 0.5 1
 
-DATASETS is a folder of data sets in the layout of the README. One line of JSON per fit is appended to --out; a cell
-that is there already is not computed again. The last lines printed are the table.
+DATASETS is a folder of data sets in the layout of the README. Every fit runs in a process of its own, --jobs of them at
+a time; with several, each computes with one thread and its seconds say little. One line of JSON per fit is appended to
+--out; a cell that is there already is not computed again. The last lines printed are the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -17,7 +20,7 @@ import statistics
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,8 +58,20 @@ class Chosen:
         return self._folder.image_path(self._indices[index])
 
 
-def one_cell(root: Path, shots: int, seed: int, config: FitConfig) -> dict[str, Any]:
+class Cell(NamedTuple):
+    """What one fit is decided by."""
+
+    dataset: str
+    shots: int
+    seed: int
+    init: str
+    effort: float
+
+
+def one_cell(asked: tuple[Path, Cell]) -> dict[str, Any]:
     """Fit on one random support and evaluate on the locked test set."""
+    datasets, (dataset, shots, seed, init, effort) = asked
+    root, config = datasets / dataset, FitConfig(seed=seed, init=init, effort=effort)
     folder = LabelledFolder.open(root)
     pool, test = split(root.name, folder.names)
     classes = {n: [int(c) for c in np.unique(read_mask(root / "masks" / f"{n}.png")) if 0 < c < 255] for n in pool}
@@ -78,7 +93,7 @@ def one_cell(root: Path, shots: int, seed: int, config: FitConfig) -> dict[str, 
         "result": result.to_dict(),
         "fit_seconds": round(fitted, 1),
         "evaluate_seconds": round(predicted, 1),
-        "peak_rss_mb_of_the_process_so_far": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "config": vars(config),
         "commit": commit(),
         "distillfss": __version__,
@@ -93,26 +108,49 @@ def main() -> None:
     parser.add_argument("--dataset", nargs="+", required=True)
     parser.add_argument("--shots", type=int, nargs="+", default=[5, 50])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--init", nargs="+", default=["auto"], help="auto, scratch, or files of meta-train")
+    parser.add_argument("--effort", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results/first_light.jsonl"))
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-    cells = {(row["dataset"], row["shots"], row["seed"]): row for row in map(json.loads, lines)}
-    wanted = [(d, k, s) for d in arguments.dataset for k in arguments.shots for s in arguments.seeds]
-    for dataset, shots, seed in wanted:
-        if (dataset, shots, seed) not in cells:
-            row = one_cell(arguments.datasets / dataset, shots, seed, FitConfig(seed=seed))
-            cells[dataset, shots, seed] = row
+    cells = {cell_of(row): row for row in map(json.loads, lines)}
+    wanted = [
+        Cell(d, k, seed, init, effort)
+        for d in arguments.dataset
+        for seed in arguments.seeds
+        for k in arguments.shots
+        for init in arguments.init
+        for effort in arguments.effort
+    ]
+    missing = [cell for cell in wanted if cell not in cells]
+    threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(arguments.jobs, start, (threads,), maxtasksperchild=1) as pool:
+        for row in pool.imap_unordered(one_cell, [(arguments.datasets, cell) for cell in missing]):
+            cells[cell_of(row)] = row
             with arguments.out.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
-            print(f"{dataset} {shots} shots, seed {seed}: {headline(row):.1f} in {row['fit_seconds']} s", flush=True)
-    print("| data set | shots | foreground IoU at 384 px, median (range) | fit seconds, median (range) |")
-    print("|---|---|---|---|")
-    for dataset in arguments.dataset:
-        for shots in arguments.shots:
-            rows = [cells[dataset, shots, seed] for seed in arguments.seeds]
-            iou, seconds = spread([headline(r) for r in rows]), spread([r["fit_seconds"] for r in rows])
-            print(f"| {dataset} | {shots} | {iou} | {seconds} |")
+            print(f"{cell_of(row)}: {headline(row):.1f} in {row['fit_seconds']} s", flush=True)
+    print(
+        "| data set | shots | start | effort | foreground IoU at 384 px, median (range) | fit seconds, median (range) |"
+    )
+    print("|---|---|---|---|---|---|")
+    kinds = dict.fromkeys(cell._replace(seed=0) for cell in wanted)
+    for kind in kinds:
+        rows = [cells[kind._replace(seed=seed)] for seed in arguments.seeds]
+        iou, seconds = spread([headline(r) for r in rows]), spread([r["fit_seconds"] for r in rows])
+        print(f"| {kind.dataset} | {kind.shots} | {kind.init} | {kind.effort:g} | {iou} | {seconds} |")
+
+
+def start(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def cell_of(row: dict[str, Any]) -> Cell:
+    """Which cell a row of results is."""
+    return Cell(row["dataset"], row["shots"], row["seed"], row["config"]["init"], row["config"]["effort"])
 
 
 def headline(row: dict[str, Any]) -> float:

@@ -65,6 +65,7 @@ def test_torchvision_is_tried_in_another_process(
     code: int, output: str, status: str, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = SimpleNamespace(returncode=code, stdout=output if code == 0 else "", stderr=output if code else "")
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)  # other tests need it
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(subprocess, "run", lambda *words, **options: tried)
     check = doctor.check_torchvision()

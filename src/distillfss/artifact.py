@@ -21,7 +21,9 @@ from distillfss.io.files import atomic_write
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
 MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
-"""Largest file by architecture: the paper's own student costs up to 200 MB per class, ours 0.1."""
+"""Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
+MAX_BACKBONE_BYTES = 32 * 2**30
+"""What an embedded backbone may add. A ViT-L has 1.2 GB; the largest DINOv3, with 7 billion parameters, 27 GB."""
 MAX_CLASSES = 20
 
 _NOT_A_MODEL = "Give a file written by `distillfss fit` or Segmenter.save"
@@ -102,10 +104,11 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
         size = path.stat().st_size
         if not path.is_file():
             raise ModelFileError("this is not a file", path=path, cure=_NOT_A_MODEL)
-        _check_size(size, max(MAX_BYTES.values()), path)
+        _check_size(size, max(MAX_BYTES.values()) + MAX_BACKBONE_BYTES, path)
         with safe_open(path, framework="pt", device="cpu") as file:
             info = _checked_info(file.metadata(), path)
-            _check_size(size, MAX_BYTES[info.architecture], path)  # before any tensor is read
+            embedded = MAX_BACKBONE_BYTES if info.backbone_embedded else 0
+            _check_size(size, MAX_BYTES[info.architecture] + embedded, path)  # before any tensor is read
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
             recorded = file.metadata().get("sha256")
     except FileNotFoundError as error:
@@ -117,7 +120,9 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
             f"this is no model file, or it is damaged or cut short ({error})", path=path, cure=_FETCH_AGAIN
         ) from error
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        # a backbone may count (the batches of BatchNorm), what is learnt from the support never does
+        counts = name.startswith("backbone.") and not tensor.is_floating_point() and not tensor.is_complex()
+        if not counts and not (tensor.is_floating_point() and bool(torch.isfinite(tensor).all())):
             raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
     if recorded != tensors_sha256(tensors):
         raise ModelFileError("its tensors are not those that were written", path=path, cure=_FETCH_AGAIN)

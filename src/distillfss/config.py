@@ -23,7 +23,14 @@ class FitConfig:
     device
         ``auto`` takes CUDA, then MPS, then the CPU.
     backbone
-        Name of the frozen backbone, one of ``distillfss.backbones.BACKBONES``.
+        Name of the frozen backbone: one of ``distillfss.backbones.BACKBONES``, or ``timm:NAME`` for a model of timm
+        (``timm:NAME@blocks`` takes a map from every block in place of every stage).
+    backbone_weights
+        File with the backbone's weights. If None, those of the installed package, or of the Hugging Face hub for
+        ``timm:NAME``.
+    init
+        What the teacher starts from: ``auto`` (the meta-trained teacher that comes with the package, where there is one
+        for the backbone), ``scratch``, or a file that ``meta-train`` wrote.
     size
         Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
     effort
@@ -38,6 +45,9 @@ class FitConfig:
         Views per distillation step.
     answer_shots
         Support images the teacher is shown when it answers a view for the student.
+    use_teacher
+        If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
+        ``init``. There to be compared with.
     answer_weight, map_weight
         Weights of the teacher's logits and of its coarse maps beside the annotation's weight of 1.
     """
@@ -45,6 +55,8 @@ class FitConfig:
     seed: int = 0
     device: str = "auto"
     backbone: str = "efficientnet_lite0"
+    backbone_weights: str | None = None
+    init: str = "auto"
     size: int = 384
     effort: float = 1.0
     learning_rate: float = 2e-3
@@ -54,6 +66,7 @@ class FitConfig:
     episode_shots: int = 4
     distill_batch: int = 8
     answer_shots: int = 5
+    use_teacher: bool = True
     answer_weight: float = 1.0
     map_weight: float = 1.0
 
@@ -91,6 +104,9 @@ class FitConfig:
         return max(2, min(self.distill_batch, 24 // ways))
 
     def fingerprint(self) -> str:
-        """Hex digest of everything that decides the outcome (the device does not, up to rounding)."""
-        knobs = {key: value for key, value in asdict(self).items() if key != "device"}
+        """Hex digest of everything that decides the outcome (the device does not, up to rounding).
+
+        Of the weights of backbone and start their content decides, not where they lie: that is for ``fit`` to add.
+        """
+        knobs = {k: v for k, v in asdict(self).items() if k not in ("device", "backbone_weights", "init")}
         return hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()

@@ -165,8 +165,23 @@ def check_torchvision(timeout: float = 60.0) -> Check:
         "torchvision",
         "warn",
         f"installed but broken: {said[:120]}",
-        "distillfss works without it. Others need the build that fits your torch, or pip uninstall torchvision",
+        "distillfss, timm: backbones included, works all the same. Others need the build that fits your torch",
     )
+
+
+def check_timm(timeout: float = 60.0) -> Check:
+    """Whether ``--backbone timm:NAME`` works; tried in a process of its own."""
+    if importlib.util.find_spec("timm") is None:
+        return Check("timm", "ok", "not installed, not needed (pip install 'distillfss[timm]')")
+    code = "from distillfss.backbones.torchvision_bridge import import_timm; print(import_timm().__version__)"
+    try:
+        tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return Check("timm", "warn", f"did not import within {timeout:.0f} s", "Only --backbone timm:NAME needs it")
+    if tried.returncode == 0:
+        return Check("timm", "ok", f"{tried.stdout.strip()}, for --backbone timm:NAME")
+    said = (tried.stderr.strip().splitlines() or ["no message"])[-1]
+    return Check("timm", "warn", f"cannot be imported: {said[:120]}", "Only --backbone timm:NAME needs it")
 
 
 def check_disk(folder: Path | None = None) -> Check:
@@ -202,6 +217,7 @@ CHECKS: tuple[tuple[str, Callable[[], Check | list[Check]]], ...] = (
     ("weights", check_weights),
     ("forward", check_forward),
     ("torchvision", check_torchvision),
+    ("timm", check_timm),
     ("memory", check_memory),
     ("disk", check_disk),
 )

@@ -6,6 +6,7 @@ The command line prints these in one line and exits with ``exit_code``; anything
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class DistillFSSError(Exception):
@@ -29,6 +30,17 @@ class DistillFSSError(Exception):
         self.path = None if path is None else Path(path)
         where = "" if self.path is None else f"{self.path}: "
         super().__init__(f"{where}{problem}. {cure}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an exception is pickled as its class called with `args`, which are not what ours are called with
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[DistillFSSError], args: tuple[Any, ...], state: dict[str, Any]) -> DistillFSSError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(DistillFSSError):

@@ -18,16 +18,18 @@ from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
-from distillfss.models.teacher import Teacher
+from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.runtime import keep_freed_memory, resolve_device
 from distillfss.segmenter import PREPROCESSING, Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
 from distillfss.training.distill import Distill
+from distillfss.training.initial import initialise
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import Phase, PhaseRunner
-from distillfss.training.pool import EncodedView, ViewPool
+from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.state import FitState, load_state, save_state
+from distillfss.training.targets import class_masks
 from distillfss.training.transfer import Transfer
 
 SAVE_EVERY_SECONDS = 10.0
@@ -87,7 +89,8 @@ def fit(
     keep_freed_memory()
     run = FitRun(support, config, tell)
     path = None if state is None else Path(state)
-    identity = f"{support.fingerprint()} {config.fingerprint()} {__version__} {torch.__version__}"
+    weights = f"{run.backbone_sha256} {run.start.sha256}"
+    identity = f"{support.fingerprint()} {config.fingerprint()} {weights} {__version__} {torch.__version__}"
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
     if path is not None and (found := load_state(path, fingerprint)) is not None:
         run.restore(found)
@@ -133,22 +136,25 @@ class FitRun:
         self._started = time.perf_counter()
         ways, shots = len(support.class_names), len(support)
         tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
-        self.backbone = load_backbone(config.backbone).to(self.device)
+        self.backbone = load_backbone(config.backbone, config.backbone_weights).to(self.device)
+        self.backbone_sha256 = weights_sha256(config.backbone, config.backbone_weights)
         layers = self.backbone.layers
         self.standardize = Standardize(layers).to(self.device)
         augmenter = Augmenter(support, config.size)
-        plain = self._plain_views(augmenter, tell)
+        self.plain = self._plain_views(augmenter, tell)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.teacher = Teacher(layers).to(self.device)
+            self.teacher = Teacher(layers)
+            self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
+            self.teacher.to(self.device)
             self.student = Student(layers, ways).to(self.device)
-        pool = ViewPool(augmenter, self._encode, seed=config.seed, capacity=config.pool_views, refresh=1)
+        pool = ViewPool(augmenter, self.encode, seed=config.seed, capacity=config.pool_views, refresh=1)
         self._phases: list[Phase] = [
             Transfer(
                 self.teacher,
                 pool,
                 ways,
-                steps=config.transfer_steps(shots),
+                steps=config.transfer_steps(shots) if config.use_teacher else 0,
                 queries=config.queries(ways),
                 shots=config.episode_shots,
             ),
@@ -156,18 +162,19 @@ class FitRun:
                 self.student,
                 self.teacher,
                 pool,
-                plain,
+                self.plain,
                 steps=config.distill_steps(shots),
                 batch=config.batch(ways),
                 shots=config.answer_shots,
-                answer_weight=config.answer_weight,
-                map_weight=config.map_weight,
+                answer_weight=config.answer_weight if config.use_teacher else 0,
+                map_weight=config.map_weight if config.use_teacher else 0,
             ),
         ]
         self._phase = 0
         self._runner = self._start_phase()
 
-    def _encode(self, images: Tensor) -> list[Tensor]:
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
         return self.standardize(self.backbone(images.to(self.device)))
 
     @torch.no_grad()
@@ -205,6 +212,11 @@ class FitRun:
     def done(self) -> bool:
         return self._phase == len(self._phases) - 1 and self._runner.done
 
+    @property
+    def transferred(self) -> bool:
+        """Whether the teacher has learnt all it is going to."""
+        return self._phase > 0 or self._runner.done
+
     def progress(self, message: str) -> Progress:
         """Where the fit stands, over all phases."""
         return Progress(self._phases[self._phase].name, self.steps_done, self.steps_in_all, message)
@@ -213,11 +225,18 @@ class FitRun:
         """Take one step; what there is to say about it."""
         if self._runner.done:
             self._phase += 1
-            # the student starts from the mixer that already reads the teacher's coarse maps
-            self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
             self.teacher.requires_grad_(False)
+            if self.config.use_teacher:
+                self.student.take_over(self.teacher, self.whole_support(), self.config.seed)
+            else:
+                self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
             self._runner = self._start_phase()
         return f"loss {self._runner.advance():.3f}"
+
+    def whole_support(self) -> SupportTokens:
+        """Every support image, unaugmented, as the teacher sees it."""
+        shown = Batch.of(self.plain)
+        return self.teacher.support_tokens(shown.features, class_masks(shown.masks, len(self.support.class_names)))
 
     def state(self) -> FitState:
         """Everything that decides what follows."""
@@ -241,23 +260,26 @@ class FitRun:
 
     def segmenter(self) -> Segmenter:
         """The student as it is now."""
+        weights = self.config.backbone_weights
+        config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
         summary = {
             "images": len(self.support),
             "shots": self.support.shots(),
+            "start": self.start.name,
             "steps": {phase.name: phase.steps for phase in self._phases},
             "seconds": round(self.seconds + time.perf_counter() - self._started, 2),
             "device": self.device.type,
             "torch": torch.__version__,
-            "config": asdict(self.config),
+            "config": config,
             "support_sha256": self.support.fingerprint(),
         }
         info = ModelInfo(
             class_names=self.support.class_names,
             backbone=self.config.backbone,
-            backbone_sha256=weights_sha256(self.config.backbone),
+            backbone_sha256=self.backbone_sha256,
             backbone_embedded=False,
             size=self.config.size,
-            preprocessing=PREPROCESSING,
+            preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
             summary=summary,
         )
         return Segmenter(self.backbone, self.standardize, self.student, info, self.device)

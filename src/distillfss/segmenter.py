@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distillfss.artifact import ModelInfo, load_strictly, read_model, write_model
-from distillfss.backbones import BACKBONES, Backbone, Layer, build_backbone, load_backbone, weights_sha256
+from distillfss.backbones import BACKBONES, TIMM, Backbone, Layer, build_backbone, load_backbone, weights_sha256
 from distillfss.errors import ModelFileError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
 from distillfss.models.classes import merge_classes
@@ -131,6 +131,16 @@ class Segmenter:
         features = self._standardize(self._backbone(image[None]))
         return merge_classes(self._student(features)[0])
 
+    @property
+    def embeds_backbone(self) -> bool:
+        """Whether the backbone goes into the model file unasked: no package here has these weights."""
+        if self.info.backbone not in BACKBONES:
+            return True
+        try:
+            return weights_sha256(self.info.backbone) != self.info.backbone_sha256
+        except ModelFileError:
+            return True
+
     def save(self, path: str | Path, embed_backbone: bool = False) -> None:
         """Write the model to one safetensors file, whole or not at all.
 
@@ -140,15 +150,15 @@ class Segmenter:
             Where to. Replaced if it exists.
         embed_backbone
             Put the frozen backbone into the file as well (about 12 MB for Lite0), so that whoever loads it does not
-            need the package with the backbone's weights.
+            need the package with the backbone's weights. Done anyway if no package has them: see
+            ``embeds_backbone``.
 
         Raises
         ------
         OutputError
             If it cannot be written; an existing file stays as it was.
         """
-        # no package carries the backbones of imported models
-        embed_backbone = embed_backbone or self.info.backbone not in BACKBONES
+        embed_backbone = embed_backbone or self.embeds_backbone
         parts: dict[str, nn.Module] = {"student.": self._student, "standardize.": self._standardize}
         if embed_backbone:
             parts["backbone."] = self._backbone
@@ -170,7 +180,8 @@ class Segmenter:
         try:
             backbone = build_backbone(info.backbone) if info.backbone_embedded else load_backbone(info.backbone)
         except UsageError as error:
-            raise ModelFileError(error.problem, path=path, cure="Update distillfss") from error
+            cure = error.cure if info.backbone.startswith(TIMM) else "Update distillfss"
+            raise ModelFileError(error.problem, path=path, cure=cure) from error
         if info.backbone_embedded:
             load_strictly(backbone, tensors, "backbone.", path)
         elif weights_sha256(info.backbone) != info.backbone_sha256:

@@ -21,6 +21,7 @@ from distillfss.io.faults import SeveralFaultsError
 
 Process = subprocess.CompletedProcess[str]
 RunCli = Callable[..., Process]
+VERBS = ("fit", "predict", "evaluate", "demo", "doctor", "meta-train", "bench", "import-checkpoint")
 
 
 def group(error: BaseException | None = None, document: object = None) -> click.Group:
@@ -54,15 +55,15 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
         seconds.append(time.perf_counter() - started)
         assert done.returncode == 0, done.stderr
     assert min(seconds) < 0.5
-    for verb in ("fit", "predict", "evaluate", "demo", "doctor", "import-checkpoint"):
+    for verb in VERBS:
         assert f"\n  {verb} " in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("verb", ["fit", "predict", "evaluate", "demo", "doctor", "import-checkpoint"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "bench"] + ["bench run", "bench report"])
 def test_help_of_a_verb_does_not_import_torch(verb: str) -> None:
     code = (
-        f"import sys; from distillfss.cli import main; main([{verb!r}, '--help']);"
+        f"import sys; from distillfss.cli import main; main([*{verb.split()!r}, '--help']);"
         "heavy = {'torch', 'rich', 'jinja2'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=cli_environment())

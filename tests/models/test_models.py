@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from distillfss.backbones import build_backbone
 from distillfss.models.classes import merge_classes
+from distillfss.models.clusters import UNUSED, cluster, k_means
 from distillfss.models.mixer import Mixer, coarse_layers, resize
 from distillfss.models.standardize import Standardize
-from distillfss.models.student import ConvDist, Student
+from distillfss.models.student import LEAST_PER_GROUP, Student, tokens_per_group
 from distillfss.models.teacher import SupportTokens, Teacher, mask_shares
 
 LAYERS = build_backbone("efficientnet_lite0").layers
@@ -59,48 +60,98 @@ def test_student_and_teacher_shapes_at_any_size(size, ways):
     tokens = teacher.support_tokens(pyramid(3, 70, 50), masks)
     for logits, maps in (Student(LAYERS, ways)(query), teacher(query, tokens)):
         assert logits.shape == (2, ways, 2, *query[0].shape[-2:])
-        assert [m.shape for m in maps] == [(2, ways, *query[i].shape[-2:]) for i in coarse_layers(LAYERS)]
+        assert [m.shape for m in maps] == [(2, ways, 2, *query[i].shape[-2:]) for i in coarse_layers(LAYERS)]
         assert logits.isfinite().all()
 
 
 def test_every_coarse_map_and_feature_reaches_the_logits():
     query = [f.requires_grad_() for f in pyramid(1, 64, 64)]
-    maps = [torch.rand(1, 1, *query[i].shape[-2:]).requires_grad_() for i in coarse_layers(LAYERS)]
+    maps = [torch.rand(1, 1, 2, *query[i].shape[-2:]).requires_grad_() for i in coarse_layers(LAYERS)]
     Mixer(LAYERS)(maps, query).square().sum().backward()
     assert all(float(t.grad.abs().sum()) > 0 for t in [*query, *maps])
 
 
 def test_the_mixer_treats_classes_alike_and_apart():
     mixer, query = Mixer(LAYERS), pyramid(2, 64, 96)
-    maps = [torch.rand(2, 3, *query[i].shape[-2:]) for i in coarse_layers(LAYERS)]
+    maps = [torch.rand(2, 3, 2, *query[i].shape[-2:]) for i in coarse_layers(LAYERS)]
     together = mixer(maps, query)
     for c in range(3):
         torch.testing.assert_close(mixer([m[:, c : c + 1] for m in maps], query), together[:, c : c + 1])
 
 
-def test_conv_dist_keeps_classes_apart():
-    """Only a class' own weights reach its map: what `extend` will rely on."""
-    layer = ConvDist(24, ways=3, hidden=8)
-    maps = layer(torch.randn(1, 24, 5, 5))
-    maps[:, 1].sum().backward()
-    used = layer.inner.weight.grad.abs().sum((1, 2, 3)).view(3, 8).sum(1) > 0
-    assert used.tolist() == [False, True, False]
-    assert (layer.outer.weight.grad.abs().sum((1, 2, 3)) > 0).tolist() == [False, True, False]
+def shown_support(ways: int = 2, seed: int = 0) -> tuple[Teacher, SupportTokens]:
+    torch.manual_seed(seed)
+    teacher = Teacher(LAYERS).requires_grad_(False)
+    masks = torch.zeros(2, ways, 64, 64)
+    masks[0, 0, :32, :32] = 1
+    masks[1, ways - 1, 16:, 48:] = 1
+    masks[1, :, :16] = torch.nan
+    return teacher, teacher.support_tokens(pyramid(2, 64, 64, 7), masks)
 
 
-def test_conv_dist_is_conv1x1_of_relu_of_conv3x3_per_class():
-    layer = ConvDist(6, ways=2, neck=4, hidden=3).double()
-    x = torch.randn(1, 6, 4, 5, dtype=torch.float64)
-    maps = layer(x)
-    neck = torch.einsum("oc,bchw->bohw", layer.neck.weight[:, :, 0, 0], x) + layer.neck.bias[:, None, None]
-    padded = torch.nn.functional.pad(neck, (1, 1, 1, 1))[0].detach().numpy()
-    weight, bias = layer.inner.weight.detach().numpy(), layer.inner.bias.detach().numpy()
-    outer, outer_bias = layer.outer.weight.detach().numpy()[:, :, 0, 0], layer.outer.bias.detach().numpy()
-    for c, i, j in np.ndindex(2, 4, 5):
-        window = padded[:, i : i + 3, j : j + 3]
-        hidden = [max(0.0, (weight[c * 3 + h] * window).sum() + bias[c * 3 + h]) for h in range(3)]
-        wanted = outer_bias[c] + float(np.dot(outer[c], hidden))
-        assert float(maps[0, c, i, j]) == pytest.approx(wanted, rel=1e-10)
+def test_a_student_with_a_token_for_every_support_token_is_its_teacher():
+    teacher, tokens = shown_support()
+    student = Student(LAYERS, 2).requires_grad_(False)
+    student.take_over(teacher, tokens, seed=0)
+    query = pyramid(2, 64, 96)
+    for ours, theirs in zip(student(query)[1], teacher(query, tokens)[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(student(query)[0], teacher(query, tokens)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_token_that_stands_for_many_counts_as_many():
+    """The same support ten times over: the clusters are the same, their weights ten times as large."""
+    teacher, _ = shown_support()
+    features = [f[:1].repeat(10, 1, 1, 1) for f in pyramid(1, 64, 64, 7)]
+    masks = torch.zeros(10, 2, 64, 64)
+    masks[:, 0, :32] = 1
+    tokens = teacher.support_tokens(features, masks)
+    student = Student(LAYERS, 2).requires_grad_(False)
+    student.take_over(teacher, tokens, seed=0)
+    query = pyramid(1, 64, 64)
+    for ours, theirs in zip(student(query)[1], teacher.coarse_maps(query, tokens), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_of_the_student_grows_with_the_support_or_is_frozen():
+    teacher, tokens = shown_support()
+    student = Student(LAYERS, 2)
+    shapes = {name: t.shape for name, t in student.state_dict().items()}
+    student.take_over(teacher, tokens, seed=0)
+    assert {name: t.shape for name, t in student.state_dict().items()} == shapes
+    student(pyramid(1, 64, 64))[0].square().sum().backward()
+    without = [n for n, p in student.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+def test_one_class_shares_its_tokens_with_the_background_alone():
+    assert (tokens_per_group(1), tokens_per_group(3), tokens_per_group(20)) == (64, 32, LEAST_PER_GROUP)
+
+
+def test_clusters_by_hand():
+    tokens = torch.tensor([[0.0, 0], [0.1, 0], [5, 5], [5, 5.2], [9, 0]])
+    values = torch.tensor([[0.05, 0.0], [0.0, 0.0], [0.9, 0.1], [0.7, 0.1], [0.2, 0.8]])
+    found = cluster(tokens, values, 1, seed=0)
+    torch.testing.assert_close(found.centres, torch.tensor([[0.05, 0], [5, 5.1], [9, 0]]))
+    torch.testing.assert_close(found.values, torch.tensor([[0.025, 0.0], [0.8, 0.1], [0.2, 0.8]]))
+    torch.testing.assert_close(found.log_weights, torch.tensor([2.0, 2.0, 1.0]).log())
+    roomy = cluster(tokens, values, 3, seed=0)
+    assert (roomy.log_weights > UNUSED).tolist() == [True, True, False, True, True, False, True, False, False]
+    empty = cluster(tokens[:0], values[:0], 2, seed=0)
+    assert (empty.log_weights == UNUSED).all()
+
+
+def test_k_means_finds_groups_that_lie_apart():
+    random = torch.Generator().manual_seed(1)
+    centres = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10]])
+    truth = torch.arange(4).repeat_interleave(25)
+    label = k_means(centres[truth] + torch.randn(100, 2, generator=random), 4, seed=3)
+    # Lloyd's algorithm may join two groups and split a third, but it never mixes points of groups that lie apart
+    again = k_means(centres[truth] + torch.zeros(100, 2), 4, seed=3)
+    assert label.min() >= 0
+    assert label.max() < 4
+    for group in range(4):
+        assert len(set(again[truth == group].tolist())) == 1
 
 
 def test_standardised_support_has_mean_zero_and_deviation_one():

@@ -1,17 +1,22 @@
 """The authors' numbers, array by array: relative error below 1e-4, in the mean and in the largest difference.
 
-Two kinds of element turn on the last bits of a float32, so that no second implementation meets each of them:
+Where ResNet's convolutions round as on the machine the reference was made on, every element holds, and in plain
+operations every bit: the means and deviations of its features are then those of the reference to the last bit
+(``rounds_alike``). That takes the CPU build of PyTorch with AVX-512, the layout NCHW, and two threads or more, which
+the tests ask for. Swin holds element by element in any case.
 
-- ResNet's raw features are large, attention logits reach tens of thousands, and a softmax over two that are nearly
-  equal magnifies rounding (``test_rounding_alone_moves_resnets_softmax``). At strides 16 and 32 at most 2 % of a coarse
-  map may be further off than 1e-4 of its maximum, and none than 1e-2.
-- With two classes the background logit jumps where both foregrounds are equally high: at most 0.05 % of the pixels.
+Elsewhere the features differ in their last bits (1e-6). ResNet's are large, attention logits reach tens of thousands,
+and a softmax over two that are nearly equal magnifies rounding (``test_rounding_alone_moves_resnets_softmax``). At
+strides 16 and 32 of ResNet's teacher, at most 2 % of a coarse map may then be further off than 1e-4 of its maximum, and
+none than 1e-2; seen: 1.2 % and 2.4e-3, with AVX2 only. Everything else has to hold element by element there too.
 
-Everything else has to hold element by element, and the mean error without exception.
+With two classes the background logit jumps where both foregrounds are equally high: one pixel is a tie to the last bit.
+There either class' background will do (``merged``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, TypeVar
@@ -38,10 +43,13 @@ from distillfss.backbones.swin import Block, Swin
 from distillfss.checkpoints.names import BACKBONES, authors_name, is_mixer
 from distillfss.models.classes import merge_classes
 from distillfss.models.dcama import DcamaStudent, DcamaSupport, DcamaTeacher
+from distillfss.models.dcama.attention import CrossAttention, encoded
 
 TOLERANCE = 1e-4
 SATURATED, SATURATED_SHARE, SATURATED_ERROR = (16, 32), 0.02, 1e-2
-TIED_SHARE = 0.0005
+LAST_BITS = 1e-6
+THREADS = 2
+"""With a single one, oneDNN orders the sums of ResNet's convolutions otherwise than with two or four."""
 SCALES = (8, 16, 32)
 
 pytestmark = needs_reference
@@ -90,9 +98,12 @@ class Episode:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_gradients() -> Iterator[None]:
+def as_the_reference() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
     with torch.inference_mode():
         yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -154,21 +165,46 @@ def check(ours: np.ndarray, theirs: np.ndarray, name: str, beyond: float = 0.0, 
     assert errors.max() < worst, figures
 
 
+def moments(pyramid: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every layer."""
+    return np.array([f.mean().item() for f in pyramid]), np.array([f.std().item() for f in pyramid])
+
+
+def rounds_alike(pyramid: list[Tensor], theirs: dict[str, np.ndarray]) -> bool:
+    """Whether the query's features are the reference's to the last bit, as far as it tells."""
+    means, stds = moments(pyramid)
+    return bool((means == theirs["feature_means"]).all() and (stds == theirs["feature_stds"]).all())
+
+
+def merged(logits: Tensor, theirs: np.ndarray) -> np.ndarray:
+    """All classes in one, every 4th pixel; among tied foregrounds, the background that is nearest theirs."""
+    fine = merge_classes(logits)[..., ::4, ::4].clone()
+    background, foreground = logits[..., ::4, ::4].unbind(2)
+    margin = 2 * TOLERANCE * float(np.abs(theirs).max())  # each of two foregrounds may be off by the tolerance
+    tied = foreground >= foreground.amax(1, keepdim=True) - margin
+    away = (background - torch.from_numpy(theirs)[:, :1]).abs().masked_fill(~tied, torch.inf)
+    chosen = background.gather(1, away.argmin(1, keepdim=True))
+    fine[:, :1] = torch.where(tied.sum(1, keepdim=True) > 1, chosen, fine[:, :1])
+    return fine.numpy()
+
+
 def test_every_array_of_the_teacher(case, episodes, backbone):
     theirs, episode = outputs(case["name"]), episodes[case["image_seed"]]
     assert [list(f.shape) for f in episode.query] == theirs["feature_shapes"].tolist()
-    check(np.array([f.mean().item() for f in episode.query]), theirs["feature_means"], "feature_means")
-    check(np.array([f.std().item() for f in episode.query]), theirs["feature_stds"], "feature_stds")
+    means, stds = moments(episode.query)
+    check(means, theirs["feature_means"], "feature_means")
+    check(stds, theirs["feature_stds"], "feature_stds")
+    alike = rounds_alike(episode.query, theirs)
+    print("rounds alike:", alike)
     teacher, support = episode.teacher(case["concat_support"])
-    logits = merge_classes(teacher.mixer(episode.teacher_maps, episode.query, support.skips))
+    logits = teacher.mixer(episode.teacher_maps, episode.query, support.skips)
     assert logits.shape[-2:] == (SIZE, SIZE)
-    tied = TIED_SHARE if case["nclass"] > 1 else 0.0
-    check(logits[..., ::4, ::4].numpy(), theirs["teacher_logits"], "teacher_logits", tied)
+    check(merged(logits, theirs["teacher_logits"]), theirs["teacher_logits"], "teacher_logits")
     for number in range(case["nclass"]):
         for scale in SCALES:
             name = f"teacher_coarse_class{number}_scale{scale}"
             ours = episode.at(episode.teacher_maps, number, scale)
-            if backbone.name == "resnet50" and scale in SATURATED:
+            if backbone.name == "resnet50" and scale in SATURATED and not alike:
                 check(ours, theirs[name], name, SATURATED_SHARE, SATURATED_ERROR)
             else:
                 check(ours, theirs[name], name)
@@ -181,12 +217,44 @@ def test_every_array_of_the_student(case, episodes, backbone):
         return
     student = filled_head(DcamaStudent, backbone.layers, case["nclass"])
     logits, maps = student(episode.query)
-    tied = TIED_SHARE if case["nclass"] > 1 else 0.0
-    check(merge_classes(logits)[..., ::4, ::4].numpy(), theirs["student_logits"], "student_logits", tied)
+    check(merged(logits, theirs["student_logits"]), theirs["student_logits"], "student_logits")
     for number in range(case["nclass"]):
         for scale in SCALES:
             name = f"student_coarse_class{number}_scale{scale}"
             check(episode.at(maps, number, scale), theirs[name], name)
+
+
+def test_in_plain_operations_nothing_differs(case, episodes, backbone):
+    """Scores, softmax, weighted sum, then the mixer, class by class: where the reference was made, not one bit."""
+    theirs, episode = outputs(case["name"]), episodes[case["image_seed"]]
+    if not rounds_alike(episode.query, theirs):
+        pytest.skip(f"here {backbone.name}'s features differ from the reference's in their last bits")
+    teacher, support = episode.teacher(case["concat_support"])
+    places = list(zip(teacher.coarse, episode.strides, support.features, support.masks, strict=True))
+    logits = []
+    for number in range(case["nclass"]):
+        maps = [
+            plain_attention(teacher.attention[str(stride)], episode.query[index], shown, masks[:, number])[:, None]
+            for index, stride, shown, masks in places
+        ]
+        logits.append(teacher.mixer(maps, episode.query, support.skips))
+        for scale in SCALES:
+            name = f"teacher_coarse_class{number}_scale{scale}"
+            check(episode.at(maps, 0, scale), theirs[name], name, worst=LAST_BITS)
+    merged_logits = merge_classes(torch.cat(logits, dim=1))[..., ::4, ::4].numpy()
+    check(merged_logits, theirs["teacher_logits"], "teacher_logits", worst=LAST_BITS)
+
+
+def plain_attention(attention: nn.Module, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+    """The map of one class, (1, h, w)."""
+    assert isinstance(attention, CrossAttention)
+    q, k = (
+        projection(encoded(features).flatten(0, 1)[None]).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for projection, features in ((attention.query, query), (attention.key, support))
+    )
+    shares = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+    values = masks.flatten().expand(1, attention.heads, -1)[..., None]
+    return (shares @ values.contiguous()).squeeze(-1).mean(1).unflatten(1, query.shape[-2:])
 
 
 def test_no_array_is_left_out():

@@ -1,4 +1,4 @@
-"""A teacher in one file of ours: backbone, attention and mixer as safetensors, described in the metadata."""
+"""A teacher in one file of ours: attention, mixer and maybe the backbone as safetensors, described in the metadata."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from distillfss.checkpoints import names
 from distillfss.errors import ModelFileError
 from distillfss.io.files import atomic_write
 from distillfss.models.dcama import DcamaTeacher
+from distillfss.models.teacher import Teacher
 
 FORMAT = "distillfss-teacher"
 FORMAT_VERSION = 1
 
-_FETCH_AGAIN = "Import it again: distillfss import-checkpoint CHECKPOINT --out FILE"
+_FETCH_AGAIN = "Copy it again from where it was made, by `distillfss meta-train` or `import-checkpoint`"
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,18 @@ class TeacherInfo:
     Attributes
     ----------
     backbone
-        Name of the backbone, whose tensors are in the file too.
+        Name of the backbone.
     concat_support
         Whether the mixer is shown the support's features beside the query's.
     architecture
-        ``dcama``: the teacher as its authors built it.
+        ``dcama``: the teacher as its authors built it, with the backbone's tensors in the file. ``distillfss``: ours,
+        meta-trained, without them.
     size
         Side of the square images it was trained on, in pixels.
     summary
         Where it comes from.
+    backbone_sha256
+        SHA-256 of the weight file of the backbone it was trained on, if that is not in the file.
     library_version
         Version that wrote the file.
     """
@@ -53,10 +57,11 @@ class TeacherInfo:
     size: int = 384
     summary: dict[str, Any] = field(default_factory=dict)
     library_version: str = __version__
+    backbone_sha256: str = ""
 
 
 def write_teacher(path: Path, info: TeacherInfo, tensors: Mapping[str, Tensor]) -> None:
-    """Write a teacher file, whole or not at all; ``tensors`` are named ``backbone.*`` and ``teacher.*``.
+    """Write a teacher file, whole or not at all; ``tensors`` are named ``teacher.*`` and maybe ``backbone.*``.
 
     Raises
     ------
@@ -94,6 +99,45 @@ def load_teacher(path: str | Path) -> tuple[Backbone, DcamaTeacher, TeacherInfo]
     return backbone, teacher.eval(), info
 
 
+def load_start(path: str | Path, teacher: Teacher, backbone: str, backbone_sha256: str) -> TeacherInfo:
+    """Give a teacher the weights that ``meta-train`` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    teacher
+        Built on the pyramid of ``backbone``; changed in place.
+    backbone, backbone_sha256
+        The backbone it is going to see, and the SHA-256 of its weights.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, no meta-trained teacher, or was trained on another backbone.
+    """
+    path = Path(path)
+    info, tensors = _read(path)
+    if info.architecture != "distillfss":
+        raise ModelFileError(
+            f"a fit cannot start from a teacher of architecture {info.architecture}",
+            path=path,
+            cure="Give a file that `distillfss meta-train` wrote",
+        )
+    if info.backbone != backbone:
+        raise ModelFileError(
+            f"it was trained on {info.backbone}, not on {backbone}", path=path, cure=f"Add --backbone {info.backbone}"
+        )
+    if info.backbone_sha256 != backbone_sha256:
+        raise ModelFileError(
+            f"it was trained on other weights of {backbone} than those in use",
+            path=path,
+            cure="Use the backbone's weights it was trained on, or --init scratch",
+        )
+    load_strictly(teacher, tensors, "teacher.", path)
+    return info
+
+
 def _read(path: Path) -> tuple[TeacherInfo, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -116,6 +160,7 @@ def _read(path: Path) -> tuple[TeacherInfo, dict[str, Tensor]]:
                 size=int(raw["size"]),
                 summary=dict(raw["summary"]),
                 library_version=str(raw["library_version"]),
+                backbone_sha256=str(raw.get("backbone_sha256", "")),
             )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except FileNotFoundError as error:

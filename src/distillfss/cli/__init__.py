@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -20,29 +21,42 @@ VERBS = {
     "evaluate": ("distillfss.cli.evaluate", "Compare a model's masks with annotated ones."),
     "demo": ("distillfss.cli.demo", "Do all of it once on an embedded sample."),
     "doctor": ("distillfss.cli.doctor", "Check this machine and say what to do about it."),
+    "meta-train": ("distillfss.cli.meta_train", "Teach a teacher on many source classes."),
+    "bench": ("distillfss.cli.bench", "Compare methods on many data sets, honestly."),
     "import-checkpoint": ("distillfss.cli.import_checkpoint", "Convert weights of the method's authors."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group whose commands are imported when they are needed.
+
+    Parameters
+    ----------
+    verbs
+        Verb to the module that holds its ``command``, and what it does.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        if cmd_name not in self._verbs:
             return None
-        command: click.Command = import_module(VERBS[cmd_name][0]).command
+        command: click.Command = import_module(self._verbs[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self._verbs.items()])
 
 
 @click.group(
     cls=LazyGroup,
+    verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with 'distillfss demo'. Every command explains itself: 'distillfss fit --help'.",
 )

@@ -50,7 +50,8 @@ class Display:
             print(phase, file=sys.stderr, flush=True)
         elif steps and now - self._told >= max(PLAIN_INTERVAL, (now - self._started) / 10):
             self._told = now
-            print(f"{phase}: {step} of {steps}{self._left(now, step, steps)}", file=sys.stderr, flush=True)
+            said = f", {message}" if message else ""
+            print(f"{phase}: {step} of {steps}{self._left(now, step, steps)}{said}", file=sys.stderr, flush=True)
 
     def _left(self, now: float, step: int, steps: int) -> str:
         done = step - self._first

@@ -11,7 +11,7 @@ import click
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.config import FitConfig
-from distillfss.errors import OutputError
+from distillfss.errors import OutputError, UsageError
 from distillfss.metrics import number_or_none
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # The keys of distillfss.backbones.BACKBONES, which would import PyTorch.
 BACKBONE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+TIMM = "timm:"
 
 # The phases of ``fit`` as people read them; those after the first count steps together.
 PHASES = {"prepare": "preparing", "transfer": "training the teacher", "distill": "distilling the student"}
@@ -40,7 +41,26 @@ STATE_BYTES = 10_000_000
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
 )
 @options.device
-@click.option("--backbone", type=click.Choice(BACKBONE_NAMES), default=BACKBONE_NAMES[0], show_default=True)
+@click.option(
+    "--backbone",
+    metavar="NAME",
+    default=BACKBONE_NAMES[0],
+    show_default=True,
+    help=f"The frozen network: {', '.join(BACKBONE_NAMES)}, or timm:NAME for any of timm's.",
+)
+@click.option(
+    "--backbone-weights",
+    type=options.PATH,
+    metavar="FILE",
+    help="Weights of the backbone, in place of those of its package or of the Hugging Face hub.",
+)
+@click.option(
+    "--init",
+    default="auto",
+    show_default=True,
+    metavar="auto|scratch|FILE",
+    help="What the teacher starts from: its meta-trained weights, nothing, or a file of 'meta-train'.",
+)
 @click.option(
     "--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution in pixels."
 )
@@ -57,6 +77,8 @@ def command(
     seed: int,
     device: str,
     backbone: str,
+    backbone_weights: Path | None,
+    init: str,
     size: int,
     effort: float,
     embed_backbone: bool,
@@ -73,12 +95,18 @@ def command(
     A fit that is stopped leaves MODEL.part beside the model; the same command goes on from there.
     """
     started = time.perf_counter()
-    config = FitConfig(seed=seed, device=device, backbone=backbone, size=size, effort=effort)
+    weights = None if backbone_weights is None else str(backbone_weights)
+    config = FitConfig(
+        seed=seed, device=device, backbone=backbone, backbone_weights=weights, init=init, size=size, effort=effort
+    )
+    check_name(backbone)
     names = options.split_names(classes)
     options.check_new_file(out, overwrite)
     state = out.with_name(out.name + ".part")
     options.check_writable(state, STATE_BYTES)
     with display() as show:
+        if backbone.startswith(TIMM) or weights is not None:
+            check_backbone(config, show)
         support_set = read_support(support, names, show)
         check_state(state)
         if fresh:
@@ -102,7 +130,7 @@ def command(
         "class_names": list(segmenter.class_names),
         "support": {"images": len(support_set), "shots": support_set.shots(), "foreground_iou": on_support},
         "backbone": backbone,
-        "backbone_embedded": embed_backbone,
+        "backbone_embedded": embed_backbone or segmenter.embeds_backbone,
         "seed": seed,
         "notices": list(support_set.notices),
         "training": segmenter.summary,
@@ -110,6 +138,21 @@ def command(
     if not as_json:
         _print(report, out)
     return report
+
+
+def check_name(backbone: str) -> None:
+    """Refuse, before PyTorch is loaded, what is no name of a backbone."""
+    if backbone not in BACKBONE_NAMES and not backbone.startswith(TIMM):
+        cure = f"Choose one of {', '.join(BACKBONE_NAMES)}, or {TIMM}NAME for a model of timm"
+        raise UsageError(f"unknown backbone {backbone!r}", cure=cure)
+
+
+def check_backbone(config: FitConfig, show: Display) -> None:
+    """Before the support is read: timm is there and knows the name, the weight file is there."""
+    show.update("loading PyTorch")
+    from distillfss.backbones import check_backbone
+
+    check_backbone(config.backbone, config.backbone_weights)
 
 
 def check_state(state: Path) -> None:

@@ -122,6 +122,13 @@ class LabelledFolder(Sequence[Sample]):
             raise fault
         return Sample(pair.name, image, mask)
 
+    def classes_in(self, index: int) -> list[int]:
+        """The classes in a pair's mask, sorted, without reading its image. Raises ``DataError`` if the mask is bad."""
+        values = set(np.unique(read_mask(self._pairs[index].mask)).tolist())
+        if self._meaning[1] and IGNORE in values:
+            values.add(1)
+        return sorted(values - {0, IGNORE})
+
     @cached_property
     def _meaning(self) -> tuple[tuple[str, ...], bool]:
         """Class names, and whether 255 is the class."""

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+FIRST_SCALES = (5.0, 25.0)
+"""Inverse temperatures of the first and the last head at the start."""
+
 
 def positional_encoding(channels: int, height: int, width: int) -> Tensor:
     """Sinusoids of row and column (Vaswani et al. 2017, in two dimensions).
@@ -46,7 +49,7 @@ class CoarseAttention(nn.Module):
 
     Queries and keys are normalised per token before their projections (features of different domains differ in scale)
     and to unit length after them, so the logit is a cosine over a learned temperature. The key projection starts equal
-    to the query's: look-alikes attend to each other from the first step.
+    to the query's: look-alikes attend to each other from the first step. The heads start from blurred to sharp.
 
     Parameters
     ----------
@@ -65,7 +68,9 @@ class CoarseAttention(nn.Module):
         self.key = nn.Linear(channels, heads * head_channels)
         self.key.load_state_dict(self.query.state_dict())
         self.position_gain = nn.Parameter(torch.zeros(()))
-        self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
+        self.log_scale = nn.Parameter(
+            torch.linspace(math.log(FIRST_SCALES[0]), math.log(FIRST_SCALES[1]), heads).view(heads, 1, 1)
+        )
 
     def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
         """Coarse maps of the query.
@@ -85,15 +90,23 @@ class CoarseAttention(nn.Module):
         Tensor
             (B, n, h, w), 0 to 1.
         """
-        q = self._heads(self.query(self._encoded(query)))
-        k = self._heads(self.key(self._encoded(support)))
-        # all support images become one long row of tokens, shared by every query of the batch
-        k = k.transpose(0, 1).flatten(1, 2)
+        keys, values = self.keys_and_values(support, masks)
+        maps = attend(self.queries(query), keys, values)
+        return maps.transpose(1, 2).unflatten(2, query.shape[-2:])
+
+    def queries(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, heads, h * w, d), of unit length over the temperature."""
+        return self._heads(self.query(self._encoded(features))) * self.log_scale.exp()
+
+    def keys_and_values(self, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Support features (S, C, hs, ws) and shares (S, n, hs, ws) to keys (heads, Nk, d) and values (Nk, n).
+
+        All support images become one long row of tokens; those nothing is known of are left out.
+        """
+        k = self._heads(self.key(self._encoded(support))).transpose(0, 1).flatten(1, 2)
         v = masks.flatten(2).transpose(1, 2).flatten(0, 1)
         known = ~v.isnan().any(-1)
-        k, v = k[:, known], v[known]
-        maps = attend(q * self.log_scale.exp(), k, v)
-        return maps.transpose(1, 2).unflatten(2, query.shape[-2:])
+        return k[:, known], v[known]
 
     def _encoded(self, features: Tensor) -> Tensor:
         encoding = positional_encoding(features.shape[1], *features.shape[-2:]).to(features)
@@ -103,8 +116,8 @@ class CoarseAttention(nn.Module):
         return F.normalize(projected.unflatten(-1, (self.heads, self.head_channels)).transpose(1, 2), dim=-1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention with one-number values: ``mean over heads of softmax(q k^T) v``.
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float = 1.0) -> Tensor:
+    """Attention with one-number values: ``mean over heads of softmax(scale q k^T) v``.
 
     The library's fused attention streams over the keys, so no query-by-support matrix is ever held and memory grows
     linearly with the support. It wants values as wide as the keys; the n classes fill the first columns, several
@@ -113,11 +126,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Parameters
     ----------
     q
-        (B, heads, Nq, d), already scaled.
+        (B, heads, Nq, d)
     k
         (heads, Nk, d)
     v
         (Nk, n)
+    scale
+        What the logits are multiplied by.
 
     Returns
     -------
@@ -131,6 +146,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     parts = []
     for columns in v.split(width, dim=1):
         padded = F.pad(columns, (0, width - columns.shape[1])).expand(batch, heads, -1, -1)
-        out = F.scaled_dot_product_attention(q, k, padded.to(q.dtype), scale=1.0)
+        out = F.scaled_dot_product_attention(q, k, padded.to(q.dtype), scale=scale)
         parts.append(out[..., : columns.shape[1]].mean(1))
     return torch.cat(parts, dim=-1)

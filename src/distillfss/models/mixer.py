@@ -17,6 +17,8 @@ from distillfss.backbones.base import Layer
 COARSE_STRIDES = (8, 16, 32)
 """Strides at which there are coarse maps; the finest logits have stride 4."""
 FINEST_STRIDE = 4
+MAPS_PER_LAYER = 2
+"""Coarse maps of every layer and class: the attention's and the prototypes'."""
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -86,7 +88,9 @@ class Mixer(nn.Module):
         super().__init__()
         self.map_strides = [layers[index].stride for index in coarse_layers(layers)]
         self.context = QueryContext(layers, context_channels)
-        self.maps = nn.ModuleDict({str(s): conv(self.map_strides.count(s), channels) for s in COARSE_STRIDES})
+        self.maps = nn.ModuleDict(
+            {str(s): conv(MAPS_PER_LAYER * self.map_strides.count(s), channels) for s in COARSE_STRIDES}
+        )
         self.merge = nn.ModuleDict({str(s): conv(channels, channels) for s in COARSE_STRIDES[:2]})
         self.join = nn.ModuleDict(
             {str(s): nn.Conv2d(context_channels, channels, 1) for s in (COARSE_STRIDES[0], FINEST_STRIDE)}
@@ -94,15 +98,17 @@ class Mixer(nn.Module):
         self.refine = nn.ModuleDict({str(s): conv(channels, channels) for s in (COARSE_STRIDES[0], FINEST_STRIDE)})
         self.logits = nn.Conv2d(channels, 2, 1)
 
-    def forward(self, coarse: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
+    def forward(self, coarse: Sequence[Tensor], features: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
         """Background/foreground logits of every class at stride 4.
 
         Parameters
         ----------
         coarse
-            Per coarse layer, (B, n, h_l, w_l).
+            Per coarse layer, (B, n, 2, h_l, w_l).
         features
             The query's pyramid, (B, C_l, h_l, w_l) each.
+        seen
+            (B,) of 0 and 1: whether the query's own features count, or the coarse maps alone. All count if None.
 
         Returns
         -------
@@ -111,11 +117,12 @@ class Mixer(nn.Module):
         """
         batch, ways = coarse[0].shape[:2]
         context = self.context(features)
+        if seen is not None:
+            context = {stride: own * seen[:, None, None, None] for stride, own in context.items()}
         mixed: Tensor | None = None
         for stride in sorted(COARSE_STRIDES, reverse=True):
-            stacked = torch.stack(
-                [m for m, s in zip(coarse, self.map_strides, strict=True) if s == stride], dim=2
-            ).flatten(0, 1)
+            of_stride = [m for m, s in zip(coarse, self.map_strides, strict=True) if s == stride]
+            stacked = torch.cat(of_stride, dim=2).flatten(0, 1)
             block = self.maps[str(stride)](stacked)
             if mixed is not None:
                 block = self.merge[str(stride)](block + resize(mixed, block.shape[-2:]))

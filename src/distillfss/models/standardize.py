@@ -33,24 +33,43 @@ class Standardize(nn.Module):
 
         A channel that hardly varies (below ``floor`` of its layer's mean deviation) is left near zero, not blown up.
         """
-        count = 0
-        total: list[Tensor] = []
-        square: list[Tensor] = []
-        for features in pyramids:
-            sums = [f.double().mean((0, 2, 3)) for f in features]
-            squares = [f.double().square().mean((0, 2, 3)) for f in features]
-            total = sums if count == 0 else [a + b for a, b in zip(total, sums, strict=True)]
-            square = squares if count == 0 else [a + b for a, b in zip(square, squares, strict=True)]
-            count += 1
-        for index, (first, second) in enumerate(zip(total, square, strict=True)):
-            mean = first / count
-            std = (second / count - mean.square()).clamp_min(0).sqrt()
+        for index, (mean, std) in enumerate(zip(*statistics(pyramids, floor), strict=True)):
             self.get_buffer(f"mean{index}").copy_(mean)
-            self.get_buffer(f"std{index}").copy_(std.clamp_min(floor * std.mean().clamp_min(1e-12)))
+            self.get_buffer(f"std{index}").copy_(std)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Standardised pyramid, shapes unchanged."""
-        return [
-            (f - self.get_buffer(f"mean{i}")[:, None, None]) / self.get_buffer(f"std{i}")[:, None, None]
-            for i, f in enumerate(features)
-        ]
+        means = [self.get_buffer(f"mean{i}") for i in range(len(features))]
+        stds = [self.get_buffer(f"std{i}") for i in range(len(features))]
+        return standardized(features, means, stds)
+
+
+def statistics(pyramids: Iterable[Sequence[Tensor]], floor: float = 1e-3) -> tuple[list[Tensor], list[Tensor]]:
+    """Mean and standard deviation (C_l,) of every layer over all pixels of all pyramids.
+
+    Deviations are no smaller than ``floor`` times their layer's mean deviation.
+    """
+    count = 0
+    total: list[Tensor] = []
+    square: list[Tensor] = []
+    for features in pyramids:
+        sums = [f.double().mean((0, 2, 3)) for f in features]
+        squares = [f.double().square().mean((0, 2, 3)) for f in features]
+        total = sums if count == 0 else [a + b for a, b in zip(total, sums, strict=True)]
+        square = squares if count == 0 else [a + b for a, b in zip(square, squares, strict=True)]
+        count += 1
+    means, stds = [], []
+    for first, second in zip(total, square, strict=True):
+        mean = first / count
+        std = (second / count - mean.square()).clamp_min(0).sqrt()
+        means.append(mean)
+        stds.append(std.clamp_min(floor * std.mean().clamp_min(1e-12)))
+    return means, stds
+
+
+def standardized(features: Sequence[Tensor], means: Sequence[Tensor], stds: Sequence[Tensor]) -> list[Tensor]:
+    """``(F_l - mean) / std`` per channel, shapes unchanged."""
+    return [
+        (f - mean.to(f)[:, None, None]) / std.to(f)[:, None, None]
+        for f, mean, std in zip(features, means, stds, strict=True)
+    ]

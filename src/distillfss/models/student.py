@@ -1,21 +1,41 @@
-"""The support-free student (ConvDist, DistillFSS eq. 5): convolutions guess the coarse maps the teacher would find."""
+"""The support-free student: the teacher with its support distilled into a few learned tokens per layer.
+
+The paper's student (ConvDist, DistillFSS eq. 5) guesses the coarse maps by convolutions that start from nothing. Here
+the support's keys are clustered, and the clusters take the support's place: the student starts as good as its teacher,
+and everything in it goes on learning. Its cost does not depend on the support, and no image or feature map of it is
+kept. The paper's student remains as ``DcamaStudent``.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from distillfss.backbones.base import Layer
+from distillfss.models.attention import CoarseAttention
+from distillfss.models.clusters import Clusters, cluster
 from distillfss.models.mixer import Mixer, coarse_layers
+from distillfss.models.prototypes import cosines, prototypes
+from distillfss.models.teacher import SupportTokens, Teacher
+
+TOKENS, LEAST_PER_GROUP = 128, 16
+"""Tokens per layer, shared out evenly to background and classes; but no fewer than this for each."""
 
 
-class ConvDist(nn.Module):
-    """Coarse maps of one layer without a support: ``Conv1x1(ReLU(Conv3x3(neck(F_l))))`` per class.
+def tokens_per_group(ways: int) -> int:
+    """Tokens for the background, and for every one of n classes."""
+    return max(LEAST_PER_GROUP, TOKENS // (ways + 1))
 
-    The neck, a 1x1 projection, is shared by all classes; the convolutions after it belong to one
-    class each, so a class can be added without touching the others.
+
+class DistilledAttention(nn.Module):
+    """Coarse maps of one layer without a support.
+
+    ``mean over heads of softmax(Q K^T / temperature + log w) v`` over M tokens that stand for w support tokens each,
+    and the prototype map.
 
     Parameters
     ----------
@@ -23,19 +43,40 @@ class ConvDist(nn.Module):
         Channels of the layer's features.
     ways
         Number of classes n.
-    neck, hidden
-        Channels after the shared projection, and between a class' two convolutions.
     """
 
-    def __init__(self, channels: int, ways: int, neck: int = 32, hidden: int = 16) -> None:
+    def __init__(self, channels: int, ways: int, heads: int = 4, head_channels: int = 16) -> None:
         super().__init__()
-        self.neck = nn.Conv2d(channels, neck, 1)
-        self.inner = nn.Conv2d(neck, ways * hidden, 3, padding=1)
-        self.outer = nn.Conv2d(ways * hidden, ways, 1, groups=ways)
+        self.attention = CoarseAttention(channels, heads, head_channels)
+        del self.attention.key  # the keys are here already
+        count = tokens_per_group(ways) * (ways + 1)
+        self.keys = nn.Parameter(torch.randn(heads, count, head_channels) / math.sqrt(head_channels))
+        self.values = nn.Parameter(torch.rand(count, ways))
+        self.register_buffer("log_weights", torch.zeros(count))
+        self.prototypes = nn.Parameter(torch.randn(ways, 2, channels) / math.sqrt(channels))
+
+    @torch.no_grad()
+    def take_over(self, attention: CoarseAttention, features: Tensor, shares: Tensor, seed: int) -> None:
+        """Become ``attention`` shown a support: features (S, C, h, w) and class shares (S, n, h, w)."""
+        state = attention.state_dict()
+        self.attention.load_state_dict({name: state[name] for name in self.attention.state_dict()})
+        keys, values = attention.keys_and_values(features, shares)
+        found = cluster(keys.transpose(0, 1).flatten(1), values, tokens_per_group(values.shape[1]), seed)
+        self._set(found)
+        self.prototypes.copy_(prototypes(features, shares))
+
+    def _set(self, clusters: Clusters) -> None:
+        heads, _, width = self.keys.shape
+        self.keys.copy_(clusters.centres.unflatten(1, (heads, width)).transpose(0, 1))
+        self.values.copy_(clusters.values)
+        self.get_buffer("log_weights").copy_(clusters.log_weights)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) to coarse maps (B, n, h, w)."""
-        return self.outer(torch.relu(self.inner(self.neck(features))))
+        """(B, C, h, w) to coarse maps (B, n, 2, h, w)."""
+        logits = self.attention.queries(features) @ self.keys.transpose(-1, -2) + self.get_buffer("log_weights")
+        look_alikes = (logits.softmax(-1) @ self.values).mean(1).transpose(1, 2).unflatten(2, features.shape[-2:])
+        background, foreground = cosines(features, F.normalize(self.prototypes, dim=-1)).unbind(2)
+        return torch.stack([look_alikes, foreground - background], dim=2)
 
 
 class Student(nn.Module):
@@ -53,10 +94,19 @@ class Student(nn.Module):
         super().__init__()
         self.ways = ways
         self.coarse = coarse_layers(layers)
-        self.conv_dist = nn.ModuleList(ConvDist(layers[index].channels, ways) for index in self.coarse)
+        self.attention = nn.ModuleList(DistilledAttention(layers[index].channels, ways) for index in self.coarse)
         self.mixer = Mixer(layers)
+
+    def take_over(self, teacher: Teacher, support: SupportTokens, seed: int) -> None:
+        """Start as the teacher that is shown this support, as far as a few tokens can stand for it."""
+        self.mixer.load_state_dict(teacher.mixer.state_dict())
+        parts = zip(self.attention, teacher.attention, support.features, support.masks, strict=True)
+        for own, theirs, features, shares in parts:
+            assert isinstance(own, DistilledAttention)
+            assert isinstance(theirs, CoarseAttention)
+            own.take_over(theirs, features, shares, seed)
 
     def forward(self, query: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid."""
-        maps = [conv_dist(query[index]) for conv_dist, index in zip(self.conv_dist, self.coarse, strict=True)]
+        maps = [attention(query[index]) for attention, index in zip(self.attention, self.coarse, strict=True)]
         return self.mixer(maps, query), maps

@@ -37,6 +37,7 @@ class Strength:
     saturation: float = 1.4  # factor, log-uniform, to either side
     tint: float = 1.1  # factor per channel, log-uniform, to either side
     blur: float = 0.15  # probability of a blur of 0.5 to 1.5 pixels
+    grey: float = 0.0  # probability of losing all colour
 
 
 PLAIN = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0)
@@ -83,13 +84,19 @@ class Augmenter:
         return self._view(source, torch.Generator().manual_seed(seed), self.strength)
 
     def _view(self, source: int, generator: torch.Generator, strength: Strength) -> View:
-        image, mask = self._images[source], self._masks[source]
-        grid = sampling_grid(self.canvas, image.shape[-2:], strength, generator)
-        pixels = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        labels = F.grid_sample(
-            mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
-        )
-        return View(photometric(pixels[0], strength, generator), labels[0, 0].to(torch.uint8), source)
+        return View(*render(self._images[source], self._masks[source], self.canvas, strength, generator), source)
+
+
+def render(
+    image: Tensor, mask: Tensor, canvas: Sequence[int], strength: Strength, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """One random view: image (3, h, w) and mask (h', w') to (3, H, W) and uint8 (H, W) on the canvas (H, W)."""
+    grid = sampling_grid(canvas, image.shape[-2:], strength, generator)
+    pixels = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    labels = F.grid_sample(
+        mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+    )
+    return photometric(pixels[0], strength, generator), labels[0, 0].to(torch.uint8)
 
 
 def mask_for_views(mask: NDArray[np.uint8], size: int) -> Tensor:
@@ -137,6 +144,8 @@ def photometric(image: Tensor, strength: Strength, generator: torch.Generator) -
     if strength is PLAIN:
         return image
     grey = image.mean(0, keepdim=True)
+    if strength.grey and uniform(generator, 0, 1) < strength.grey:
+        image = grey.expand_as(image)
     image = grey + (image - grey) * log_uniform(generator, strength.saturation)
     image = image * torch.tensor([log_uniform(generator, strength.tint) for _ in range(3)])[:, None, None]
     mean = image.mean()

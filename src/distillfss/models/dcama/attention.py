@@ -59,13 +59,13 @@ class CrossAttention(nn.Module):
         Tensor
             (B, n, h, w), 0 to 1.
         """
-        q = self._split(self.query(_encoded(query)))
-        k = self._split(self.key(_encoded(support)))
+        q = self._split(self.query(encoded(query)))
+        k = self._split(self.key(encoded(support)))
         # all support images become one long row of tokens, shared by every query of the batch
         k = k.transpose(0, 1).flatten(1, 2)
         v = masks.flatten(2).transpose(1, 2).flatten(0, 1)
         known = ~v.isnan().any(-1)
-        maps = attend(q / math.sqrt(q.shape[-1]), k[:, known], v[known])
+        maps = attend(q, k[:, known], v[known], scale=q.shape[-1] ** -0.5)
         return maps.transpose(1, 2).unflatten(2, query.shape[-2:])
 
     def _split(self, projected: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class CrossAttention(nn.Module):
         return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-def _encoded(features: Tensor) -> Tensor:
+def encoded(features: Tensor) -> Tensor:
     """(B, C, h, w) as (B, h * w, C) tokens with their positions, which start anew in every image."""
-    row = tokens(features)
+    row = tokens(features).contiguous()  # whatever the layout of the features, the projections round the same
     return row + positional_encoding(row.shape[2], row.shape[1]).to(row)

@@ -1,0 +1,1 @@
+"""Meta-training: episodes over many source classes teach the teacher what "the same thing" looks like. Done once."""

@@ -1,0 +1,245 @@
+"""``meta_train``: source folders in, a teacher that has learnt to learn out."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from distillfss.backbones import weights_sha256
+from distillfss.checkpoints.teacher_file import TeacherInfo, write_teacher
+from distillfss.errors import DistillFSSError, FitInterrupted, UsageError
+from distillfss.meta.config import PRECISIONS, MetaConfig
+from distillfss.meta.job import Job, MetaProgress
+from distillfss.meta.training import CONTENDERS, VALIDATION_SHOTS, work
+from distillfss.metrics import number_or_none
+from distillfss.runtime import resolve_device
+from distillfss.training.state import FitState, load_state
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+    from lightning_fabric import Fabric
+
+    Queue = SimpleQueue[MetaProgress | DistillFSSError | None]
+
+Tell = Callable[[MetaProgress], None]
+
+
+@dataclass(frozen=True)
+class MetaResult:
+    """What meta-training ends with.
+
+    Attributes
+    ----------
+    teacher
+        State dict of the averaged teacher.
+    history
+        Per validation: step, mean loss since the last, held-out IoU (0 to 1) with 1 and with 5 shots.
+    held_out
+        Held-out class -> IoU (0 to 1) of the teacher, of the same teacher untrained, and of prototypes, each with 1
+        and with 5 shots: ``{"elephant": {"teacher 1": 0.61, ...}}``.
+    seconds
+        Of training, without the features.
+    """
+
+    teacher: dict[str, Tensor]
+    history: list[tuple[float, ...]]
+    held_out: dict[str, dict[str, float]]
+    seconds: float
+
+
+def meta_train(
+    sources: Sequence[str | Path],
+    config: MetaConfig,
+    *,
+    state: str | Path,
+    cache: str | Path,
+    cache_gb: float = 16.0,
+    device: str = "auto",
+    processes: int = 1,
+    precision: str = "auto",
+    progress: Tell | None = None,
+) -> MetaResult:
+    """Teach a teacher on episodes over source classes.
+
+    Parameters
+    ----------
+    sources
+        Folders of annotated images (``images/``, ``masks/``, ``meta.json``).
+    config
+        Settings.
+    state
+        Checkpoint, written every minute; the same call goes on from it. It outlives the call.
+    cache, cache_gb
+        Folder for the frozen features, and the most it may take in gigabytes.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    processes
+        Processes on the CPU, or GPUs; the episodes of a step are shared out, the result is the same up to rounding.
+    precision
+        ``32``, ``bf16`` (mixed), or ``auto``: mixed where the device gains from it.
+    progress
+        Called every few steps.
+
+    Raises
+    ------
+    FitInterrupted
+        On Ctrl-C or SIGTERM, after the checkpoint was written.
+    UsageError
+        If settings do not fit together, or the extra ``[meta]`` is not installed.
+    DataError
+        If a source cannot be read.
+    OutputError
+        If the cache or the checkpoint cannot be written.
+    """
+    if config.episodes % processes:
+        raise UsageError(
+            f"{config.episodes} episodes per step cannot be shared out to {processes} processes",
+            cure="Choose a number of episodes that is a multiple of --processes",
+        )
+    fabric = build_fabric(resolve_device(device), processes, precision)
+    job = Job(tuple(Path(s).resolve() for s in sources), config, Path(cache), int(cache_gb * 1e9), Path(state))
+    tell = progress if progress is not None else lambda _: None
+    if processes == 1:
+        fabric.launch()
+        work(fabric, job, tell)
+    else:
+        _in_processes(fabric, job, tell)
+    found = load_state(job.state, job.fingerprint())
+    if found is None or found.step < config.steps or "held_out" not in found.tensors:
+        where = f"stopped at step {found.step if found else 0} of {config.steps}"
+        raise FitInterrupted(where, path=job.state, cure="Run the same command again to go on from there")
+    return result(found, config.hold_out)
+
+
+def build_fabric(device: torch.device, processes: int, precision: str) -> Fabric:
+    """Lightning's view of the device, the processes and the precision.
+
+    Raises
+    ------
+    UsageError
+        If the extra is missing, or the precision or the number of GPUs cannot be had.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}", cure=f"Choose one of {', '.join(PRECISIONS)}")
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise UsageError(
+            f"meta-training needs Lightning Fabric ({error})", cure="Install it with: pip install 'distillfss[meta]'"
+        ) from error
+    if device.type == "cuda" and processes > torch.cuda.device_count():
+        raise UsageError(f"there are {torch.cuda.device_count()} GPUs, not {processes}", cure="Lower --processes")
+    mixed = precision == "bf16" or (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
+    return Fabric(
+        accelerator=device.type,
+        devices=processes,
+        strategy="ddp_spawn" if processes > 1 else "auto",
+        precision="bf16-mixed" if mixed else "32-true",
+    )
+
+
+def _in_processes(fabric: Fabric, job: Job, tell: Tell) -> None:
+    """Launch the processes; what the first one tells, and what goes wrong in any, comes back through a queue."""
+    queue: Queue = multiprocessing.get_context("spawn").SimpleQueue()
+    faults: list[DistillFSSError] = []
+
+    def listen() -> None:
+        while (said := queue.get()) is not None:
+            if isinstance(said, MetaProgress):
+                tell(said)
+            else:
+                faults.append(said)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        # arguments given to `launch` itself may not be frozen dataclasses
+        fabric.launch(functools.partial(_one_process, job=job, queue=queue))
+    except KeyboardInterrupt:
+        stop_children()
+    except torch.multiprocessing.ProcessRaisedException:
+        queue.put(None)
+        listener.join()
+        if faults:
+            raise faults[0] from None
+        raise
+    finally:
+        queue.put(None)
+        listener.join()
+
+
+def stop_children() -> None:
+    """Ask the processes to write the checkpoint and end, and wait for them.
+
+    Ctrl-C in a terminal has reached them already, and a second signal would end them at once: they get a moment first.
+    """
+    children = multiprocessing.active_children()
+    deadline = time.monotonic() + 5
+    for child in children:
+        child.join(max(0.0, deadline - time.monotonic()))
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join()
+
+
+def _one_process(fabric: Fabric, job: Job, queue: Queue) -> None:
+    try:
+        work(fabric, job, queue.put)
+    except DistillFSSError as fault:
+        queue.put(fault)
+        raise
+
+
+def result(state: FitState, class_names: Sequence[str]) -> MetaResult:
+    """Read the result from a finished state."""
+    prefix = "average."
+    teacher = {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}
+    columns = [f"{name} {shots}" for shots in VALIDATION_SHOTS for name in CONTENDERS]
+    held_out = {
+        name: dict(zip(columns, row[1:], strict=True))
+        for name, row in zip(class_names, state.tensors["held_out"].tolist(), strict=True)
+    }
+    history = [tuple(row) for row in state.tensors["history"].tolist()]
+    return MetaResult(teacher, history, held_out, state.seconds)
+
+
+def save_teacher(path: Path, config: MetaConfig, outcome: MetaResult) -> None:
+    """Write the result as a teacher file that ``fit`` can start from.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    info = TeacherInfo(
+        backbone=config.backbone,
+        concat_support=False,
+        architecture="distillfss",
+        size=config.size,
+        summary={"settings": settings_of(config), "seconds": outcome.seconds, "held_out": _plain(outcome.held_out)},
+        backbone_sha256=weights_sha256(config.backbone, config.backbone_weights),
+    )
+    write_teacher(path, info, {f"teacher.{name}": tensor for name, tensor in outcome.teacher.items()})
+
+
+def settings_of(config: MetaConfig) -> dict[str, Any]:
+    """Every setting, without where files lie on this machine."""
+    weights = config.backbone_weights
+    return {**asdict(config), "backbone_weights": None if weights is None else Path(weights).name}
+
+
+def _plain(held_out: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {name: {k: number_or_none(v) for k, v in row.items()} for name, row in held_out.items()}

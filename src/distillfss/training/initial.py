@@ -1,0 +1,59 @@
+"""What a fit's teacher starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distillfss.backbones import BACKBONES, weights_sha256
+from distillfss.backbones.weights import file_sha256
+from distillfss.checkpoints.teacher_file import load_start
+from distillfss.models.teacher import Teacher
+from distillfss.weights import shipped_start
+
+AUTO, SCRATCH = "auto", "scratch"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Name of what a teacher started from, and SHA-256 of its file (empty for a start from scratch)."""
+
+    name: str
+    sha256: str = ""
+
+
+def start_file(init: str, backbone: str, backbone_sha256: str) -> Path | None:
+    """The meta-trained teacher that ``init`` means for a backbone; None for a start from scratch.
+
+    ``auto`` makes do with scratch where none was shipped, or the backbone has weights of its own.
+    """
+    if init == SCRATCH:
+        return None
+    if init != AUTO:
+        return Path(init)
+    known = backbone in BACKBONES and weights_sha256(backbone) == backbone_sha256
+    return shipped_start(backbone) if known else None
+
+
+def initialise(teacher: Teacher, init: str, backbone: str, backbone_sha256: str) -> Start:
+    """Give a teacher its first weights.
+
+    Parameters
+    ----------
+    teacher
+        With random weights, which stay if there is nothing to start from.
+    init
+        ``auto``, ``scratch`` or the name of a file.
+    backbone, backbone_sha256
+        The backbone and the SHA-256 of its weights.
+
+    Raises
+    ------
+    ModelFileError
+        If the file asked for is no meta-trained teacher of this backbone.
+    """
+    path = start_file(init, backbone, backbone_sha256)
+    if path is None:
+        return Start(SCRATCH)
+    load_start(path, teacher, backbone, backbone_sha256)
+    return Start(path.stem, file_sha256(path))
