@@ -11,8 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from distillfss.bench.paper_protocol import paper_split, paper_support
 
 TEST_SHARE = 0.2
 SEEDS = (0, 1, 2)
@@ -67,3 +70,76 @@ def draw_support(classes: Mapping[str, Sequence[int]], shots: int, seed: int) ->
             if have < round_ and (name := next(fresh, None)) is not None:
                 drawn.append(name)
     return drawn
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Who is tested, and which images may be learnt from.
+
+    Attributes
+    ----------
+    text
+        What a reader of a report must know, in full sentences.
+    support
+        The kind of support (a key of ``SUPPORTS``) that belongs to it.
+    seeds
+        Seeds of its draws.
+    divide
+        Name of the data set, names of its images, its official split if it has one, to (pool, test).
+    """
+
+    text: str
+    support: str
+    seeds: tuple[int, ...]
+    divide: Callable[[str, Sequence[str], Mapping[str, str] | None], tuple[list[str], list[str]]]
+
+
+PROTOCOLS = {
+    "locked": Protocol(
+        text=(
+            "The test set is locked: a fifth of the images, by the hash of their name. Groups of look-alikes (tiles of "
+            "one aerial picture, neighbouring frames of one drive) stay on one side. Support images are drawn from the "
+            "rest; k shots are k images per class. Nothing, not even a number of steps, is chosen on test images. The "
+            "measure is the foreground IoU over all pixels of the whole test set, mean over the classes, at 384×384 "
+            "and at the images' own sizes. Every figure is the median over the seeds, with minimum and maximum."
+        ),
+        support="random",
+        seeds=SEEDS,
+        divide=lambda dataset, names, official: split(dataset, names),
+    ),
+    "paper": Protocol(
+        text=(
+            "The paper's protocol, for comparison with published tables: the official split where the data set comes "
+            "with one, else 20 % of the sorted names by seed 42, look-alikes on both sides. k shots are k support "
+            "images in all, spread evenly over the sorted names; where every image shows one class, k // (classes + 1) "
+            "of each class. There is one draw, so it says nothing about spread: seeds decide only what else is random "
+            "in a method. The measure is the foreground IoU over all pixels of the whole test set, mean over the "
+            "classes, at 384×384."
+        ),
+        support="even",
+        seeds=(0,),
+        divide=lambda dataset, names, official: paper_split(names, official),
+    ),
+}
+
+Draw = Callable[[Mapping[str, Sequence[int]], int, int], list[str]]
+"""The classes in every image of the pool, shots and seed, to the names of the support images."""
+
+SUPPORTS: dict[str, Draw] = {
+    "random": draw_support,
+    "even": lambda classes, shots, seed: paper_support(classes, shots),
+}
+"""Ways to choose the support images."""
+
+SUPPORT_TEXTS = {
+    "random": "drawn at random, nested: the images of few shots are among those of more, every class is present",
+    "even": "spread evenly over the sorted names",
+    "picked": "picked by our own selection, which sees images but no annotation",
+}
+
+
+def draw_unlabeled(pool: Sequence[str], support: Sequence[str], number: int, seed: int) -> list[str]:
+    """Names of ``number`` images of the pool that are not in the support, nested in ``number``."""
+    rest = sorted(set(pool) - set(support))
+    order = np.random.default_rng([seed, 1]).permutation(len(rest))
+    return [rest[place] for place in order[:number]]

@@ -1,0 +1,186 @@
+"""A cell: one method on one support of one data set. Its identity decides whether it was computed already."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distillfss.bench.contents import Contents, find_dataset, look_into
+from distillfss.bench.methods.base import Method, MethodSettings
+from distillfss.bench.protocol import PROTOCOLS, SUPPORTS, draw_unlabeled
+from distillfss.bench.surroundings import deciding_versions
+from distillfss.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that decides one result.
+
+    Attributes
+    ----------
+    dataset, fingerprint
+        Name of the data set's folder, and the digest of what is in it.
+    method
+        A key of ``METHODS``, or ``module:attribute``.
+    settings, identity
+        ``MethodSettings`` as a dict, and what the method adds to it (``Method.identity``).
+    protocol, support, shots, seed, unlabeled
+        Key of ``PROTOCOLS``, key of ``SUPPORTS``, shots, seed, number of images without annotation.
+    support_names, unlabeled_names, test_names
+        What came of these.
+    versions
+        Those that decide a result.
+    """
+
+    dataset: str
+    fingerprint: str
+    method: str
+    settings: dict[str, Any]
+    identity: dict[str, Any]
+    protocol: str
+    support: str
+    shots: int
+    seed: int
+    unlabeled: int
+    support_names: tuple[str, ...]
+    unlabeled_names: tuple[str, ...]
+    test_names: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """16 hex digits of everything above."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """For people: ``kvasir_seg, distill, 5 shots, seed 0``."""
+        shots = f"{self.shots} shot{'s' * (self.shots != 1)}"
+        return f"{self.dataset}, {self.method}, {shots}, seed {self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe, and what ``from_dict`` takes."""
+        return dict(json.loads(json.dumps(asdict(self), default=str)))
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Cell:
+        """The cell of a dict as ``to_dict`` makes it."""
+        names = {key: tuple(row[key]) for key in ("support_names", "unlabeled_names", "test_names")}
+        return cls(**(row | names))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run was asked for; the cells are all combinations."""
+
+    data: Path
+    datasets: Sequence[str]
+    methods: Sequence[str]
+    shots: Sequence[int]
+    seeds: Sequence[int]
+    protocol: str
+    support: str
+    unlabeled: int
+    settings: MethodSettings
+
+
+def find_method(name: str) -> Callable[[MethodSettings], Method]:
+    """The class behind a key of ``METHODS`` or a ``module:attribute``. Raises ``UsageError`` if there is none."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        from distillfss.bench.methods import METHODS
+
+        if name not in METHODS:
+            cure = f"Choose from {', '.join(METHODS)}, or name a class of yours as module:Class"
+            raise UsageError(f"there is no method {name!r}", cure=cure)
+        return METHODS[name]
+    # as with `python -m`: a module in the working directory is found
+    here = os.getcwd()  # noqa: PTH109 (an entry of sys.path is a string)
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Callable[[MethodSettings], Method] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        cure = "Name a class as package.module:Class, in the working directory or installed"
+        raise UsageError(f"the method {name!r} cannot be loaded ({error})", cure=cure) from error
+    return found
+
+
+def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda text: None) -> list[Cell]:
+    """All cells of a plan, ordered so that a run that is stopped half-way holds whole seeds.
+
+    Parameters
+    ----------
+    cache
+        Where ``look_into`` keeps what it found.
+    tell
+        Told what is being read.
+
+    Raises
+    ------
+    UsageError, DataError
+        A data set or method that is not there, settings that make no sense, a data set that cannot be divided.
+    """
+    found = {name: find_method(name) for name in plan.methods}
+    folders = [find_dataset(plan.data, name) for name in plan.datasets]
+    datasets = []
+    for folder in folders:
+        tell(f"reading {folder.name}")
+        datasets.append(_divided(look_into(folder, cache), plan.protocol))
+    cells = []
+    for seed in plan.seeds:
+        settings = replace(plan.settings, seed=seed)
+        identities = {name: json_safe(method(settings).identity()) for name, method in found.items()}
+        for contents, pool, test in datasets:
+            classes = {name: contents.classes[name] for name in pool}
+            for shots in plan.shots:
+                drawn = SUPPORTS[plan.support](classes, shots, seed)
+                if not drawn:
+                    problem = f"{contents.name}: no image of the pool can be support"
+                    raise DataError(problem, cure="Check its masks: none to learn from holds a class")
+                extra = draw_unlabeled(pool, drawn, plan.unlabeled, seed)
+                cells += [
+                    Cell(
+                        dataset=contents.name,
+                        fingerprint=contents.fingerprint,
+                        method=name,
+                        settings=asdict(settings),
+                        identity=identities[name],
+                        protocol=plan.protocol,
+                        support=plan.support,
+                        shots=shots,
+                        seed=seed,
+                        unlabeled=plan.unlabeled,
+                        support_names=tuple(drawn),
+                        unlabeled_names=tuple(extra),
+                        test_names=tuple(test),
+                        versions=deciding_versions(),
+                    )
+                    for name in plan.methods
+                ]
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def json_safe(value: Any) -> Any:
+    """As it comes back from a file of results: tuples as lists, paths and the like as text."""
+    return json.loads(json.dumps(value, sort_keys=True, default=str))
+
+
+def _divided(contents: Contents, protocol: str) -> tuple[Contents, list[str], list[str]]:
+    """The data set with its pool and its test set."""
+    try:
+        pool, test = PROTOCOLS[protocol].divide(contents.name, list(contents.classes), contents.official)
+    except DataError as error:
+        raise DataError(f"{contents.name}: {error.problem}", cure=error.cure) from None
+    if not pool or not test:
+        problem = f"{contents.name}: {len(pool)} images to learn from and {len(test)} to test on"
+        raise DataError(problem, cure="A data set needs both; with this protocol it has too few images or groups")
+    return contents, pool, test

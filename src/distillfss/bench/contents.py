@@ -1,0 +1,139 @@
+"""What is in a data set's folder: its fingerprint and the classes of every image, read once per state of its files.
+
+Reading a thousand files takes seconds, and every run needs both. They are kept under a digest of the files' names,
+sizes and times, so a folder that was touched is read again, and no path is written down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distillfss.errors import DataError, DistillFSSError, UsageError
+from distillfss.io.files import atomic_write
+from distillfss.io.labelled import LabelledFolder
+from distillfss.io.legend import META
+
+DECIDING = ("classes", "ignore_index", "split")
+"""What in ``meta.json`` decides a result; a corrected licence text does not."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A data set as the benchmark sees it.
+
+    Attributes
+    ----------
+    fingerprint
+        Hex digest of the pictures, the masks and what ``meta.json`` says of them.
+    classes
+        The classes in the mask of every image whose mask can be read.
+    official
+        The split the data set comes with: ``train`` or ``test`` by name.
+    """
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    fingerprint: str
+    classes: dict[str, list[int]]
+    official: dict[str, str] | None
+
+
+def find_dataset(root: Path, name: str) -> Path:
+    """The folder of a data set. Raises ``UsageError`` that names those that are there."""
+    folder = root / name
+    # a name, not a path: it is what rows and tables call the data set
+    if folder.parent == root and (folder / "images").is_dir() and (folder / "masks").is_dir():
+        return folder
+    there = sorted(path.parent.name for path in root.glob("*/masks") if (path.parent / "images").is_dir())
+    cure = f"There are: {', '.join(there)}" if there else "'distillfss bench prepare' makes them"
+    raise UsageError(f"there is no data set {name!r} in {root}", cure=cure)
+
+
+def look_into(folder: Path, cache: Path) -> Contents:
+    """The contents of a data set's folder, from the cache file if the folder has not changed since.
+
+    Raises
+    ------
+    DataError
+        If the folder is no data set.
+    """
+    data = LabelledFolder.open(folder)
+    meta = _meta(folder)
+    kept = _read_cache(cache)
+    state = _state(data)
+    if state not in kept:
+        kept[state] = {"files": _digest_files(data), "classes": _classes(data), "class_names": list(data.class_names)}
+        atomic_write(cache, json.dumps(kept).encode())
+    found = kept[state]
+    deciding = json.dumps({key: meta[key] for key in DECIDING if key in meta}, sort_keys=True)
+    return Contents(
+        name=folder.name,
+        title=str(meta.get("title", "")),
+        class_names=tuple(found["class_names"]),
+        fingerprint=hashlib.sha256(f"{found['files']} {deciding}".encode()).hexdigest(),
+        classes=found["classes"],
+        official=_official(meta, folder),
+    )
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    """``meta.json``, which ``LabelledFolder`` has checked already."""
+    path = folder / META
+    return dict(json.loads(path.read_text(encoding="utf-8-sig"))) if path.exists() else {}
+
+
+def _official(meta: dict[str, Any], folder: Path) -> dict[str, str] | None:
+    found = meta.get("split")
+    if found is None or found == {}:
+        return None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        cure = 'Write {"split": {"NAME": "train" or "test", ...}}, or leave it out'
+        raise DataError("has a split that is no table of names", cure=cure, path=folder / META)
+    return found
+
+
+def _files(data: LabelledFolder) -> list[tuple[str, Path]]:
+    """Every image and mask with its name inside the folder."""
+    paths = [path for index in range(len(data)) for path in (data.image_path(index), data.mask_path(index))]
+    return [(path.relative_to(data.root).as_posix(), path) for path in paths]
+
+
+def _state(data: LabelledFolder) -> str:
+    """Digest of what can be seen without reading the files."""
+    digest = hashlib.sha256(str(data.root.resolve()).encode())
+    meta = data.root / META
+    for name, path in [*_files(data), *([(META, meta)] if meta.exists() else [])]:
+        status = path.stat()
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _digest_files(data: LabelledFolder) -> str:
+    digest = hashlib.sha256()
+    for name, path in _files(data):
+        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _classes(data: LabelledFolder) -> dict[str, list[int]]:
+    """Classes by image; an image whose mask is bad is left out, nothing can be learnt from it or tested on it."""
+    found = {}
+    for index, name in enumerate(data.names):
+        try:
+            found[name] = data.classes_in(index)
+        except DistillFSSError:
+            continue
+    return found
+
+
+def _read_cache(cache: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}

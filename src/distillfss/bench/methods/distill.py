@@ -1,0 +1,43 @@
+"""``fit`` as it is, and the same student without a teacher: what does the teacher add?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillfss.bench.methods.base import MethodSettings, Predictor
+from distillfss.bench.methods.teacher import fit_config
+from distillfss.fitting import fit
+from distillfss.support import SupportSet
+
+TIME_OF_TRANSFER = 1.6
+"""The student alone gets the time the teacher's fine-tuning and answers would have taken, in steps."""
+
+
+class Distill:
+    """``distillfss.fit`` with its defaults."""
+
+    name = "distill"
+
+    def __init__(self, settings: MethodSettings) -> None:
+        self.settings = settings
+        self.config = fit_config(settings)
+
+    def identity(self) -> dict[str, Any]:
+        return {"config": vars(self.config)}
+
+    def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
+        return fit(support, self.config)
+
+
+class DistillNoTeacher(Distill):
+    """The student trained on the support alone, from the same start, for the same time."""
+
+    name = "distill-no-teacher"
+
+    def __init__(self, settings: MethodSettings) -> None:
+        super().__init__(settings)
+        self.config = fit_config(settings, use_teacher=False, effort=settings.effort * TIME_OF_TRANSFER)

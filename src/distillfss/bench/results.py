@@ -1,0 +1,160 @@
+"""The folder of results: rows as JSON lines, masks, what failing cells printed, and the commands that were run.
+
+A row is appended in one go and forced to disk, so a run may be killed at any moment. What a kill can leave is a last
+line that is cut off; it is passed over, and the next row begins on a line of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from distillfss.errors import DataError, OutputError, UsageError
+from distillfss.io.files import check_writable
+
+Row = dict[str, Any]
+DONE, FAILED = "done", "failed"
+
+
+class ResultsFolder:
+    """Where a run writes and a report reads.
+
+    Attributes
+    ----------
+    rows_file, runs_file
+        ``results.jsonl``, one row per computed cell, and ``runs.jsonl``, one per run.
+    contents_file
+        What is known of the data sets' files (see ``contents``).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.rows_file = root / "results.jsonl"
+        self.runs_file = root / "runs.jsonl"
+        self.contents_file = root / "contents.json"
+
+    def make(self) -> None:
+        """Make the folder and prove that it can be written to."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"this folder cannot be made ({error.strerror})"
+            raise OutputError(problem, cure="Choose another folder", path=self.root) from None
+        check_writable(self.rows_file)
+
+    def rows(self) -> dict[str, Row]:
+        """The last row of every cell, by the cell's key, in the order in which they were written."""
+        found: dict[str, Row] = {}
+        for row in read_lines(self.rows_file):
+            if isinstance(row.get("key"), str) and row.get("status") in (DONE, FAILED):
+                found.pop(row["key"], None)
+                found[row["key"]] = row
+        return found
+
+    def add(self, row: Row, masks: Mapping[str, bytes], log: str) -> None:
+        """Keep what came of a cell. The row comes last: what it speaks of is there when it can be read."""
+        key = row["key"]
+        with _telling(self.root):
+            if masks:
+                self._write_masks(key, masks)
+            if log:
+                path = self.log_file(key)
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(log, encoding="utf-8")
+            append_line(self.rows_file, row)
+
+    def add_run(self, run: Row) -> None:
+        """Keep what was asked for."""
+        with _telling(self.root):
+            append_line(self.runs_file, run)
+
+    def runs(self) -> list[Row]:
+        """Every run of this folder, oldest first."""
+        return list(read_lines(self.runs_file))
+
+    def masks_folder(self, key: str) -> Path:
+        return self.root / "masks" / key
+
+    def log_file(self, key: str) -> Path:
+        return self.root / "logs" / f"{key}.txt"
+
+    def _write_masks(self, key: str, masks: Mapping[str, bytes]) -> None:
+        """All masks of a cell or none: they take their place in one step."""
+        folder = self.masks_folder(key)
+        temporary = folder.with_name(f".{key}-{secrets.token_hex(4)}")
+        temporary.mkdir(parents=True)
+        try:
+            for name, data in masks.items():
+                (temporary / f"{name}.png").write_bytes(data)
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run out, where the system has locks; a killed run leaves none behind."""
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        with (self.root / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                cure = "Wait for it, or write to another folder with --out"
+                raise UsageError(f"another run is writing to {self.root}", cure=cure) from None
+            for left in (self.root / "masks").glob(".*"):  # by a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """The JSON objects of a file, one per line; lines that are none (cut off by a kill) are passed over."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", cure="Check its permissions", path=path) from error
+    for line in text.split(b"\n"):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def append_line(path: Path, row: Row) -> None:
+    """Append a JSON object as a line of its own, also where the last line was cut off, and force it to disk."""
+    with path.open("ab+") as file:
+        line = json.dumps(row, allow_nan=False).encode() + b"\n"
+        file.write(b"\n" + line if _is_cut_off(file) else line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_cut_off(file: BinaryIO) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+@contextlib.contextmanager
+def _telling(root: Path) -> Iterator[None]:
+    """An error of the disk as one that names the cure."""
+    try:
+        yield
+    except OSError as error:
+        cure = "Free some space or check the permissions, then run the same command again: what is there is kept"
+        raise OutputError(f"cannot be written to ({error.strerror})", cure=cure, path=root) from error

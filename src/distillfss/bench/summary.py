@@ -1,0 +1,280 @@
+"""From rows of results to what a report says: medians with ranges, ranks, which test images to show."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any
+
+from distillfss.bench.results import DONE, Row
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several measurements of one thing, at least one."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def text(self, scale: float = 1.0, digits: int = 1) -> str:
+        """``55.6 (42.4 to 59.2)``, or ``55.6`` if there is one."""
+        shown = [f"{scale * value:.{digits}f}" for value in (self.median, min(self.values), max(self.values))]
+        return shown[0] if len(self.values) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method at one number of shots on one data set: a row per seed."""
+
+    done: tuple[Row, ...]
+    failed: tuple[Row, ...]
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        return frozenset(row["seed"] for row in (*self.done, *self.failed))
+
+    def spread(self, *path: str) -> Spread | None:
+        """Of a number in the rows, such as ``("result", "foreground_iou_384")``; None if no row has it."""
+        values = []
+        for row in self.done:
+            value: Any = row
+            for key in path:
+                value = value.get(key) if isinstance(value, Mapping) else None
+            if value is not None:
+                values.append(float(value))
+        return Spread(tuple(values)) if values else None
+
+    @property
+    def iou(self) -> Spread | None:
+        """Foreground IoU at 384×384, 0 to 1."""
+        return self.spread("result", "foreground_iou_384")
+
+    @property
+    def score(self) -> float:
+        """What is ranked: the median IoU over the seeds, where a seed that failed is below everything."""
+        known = self.iou.values if self.iou else ()
+        return statistics.median([*known, *[-math.inf] * (len(self.seeds) - len(known))])
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Mean ranks, 1 is best.
+
+    Attributes
+    ----------
+    overall
+        By label, over all contests.
+    by_shots
+        By number of shots, then by label.
+    contests
+        (data set, shots) that were ranked: every method took part with the same seeds.
+    left_out
+        The others.
+    """
+
+    overall: dict[str, float]
+    by_shots: dict[int, dict[str, float]]
+    contests: tuple[tuple[str, int], ...]
+    left_out: tuple[tuple[str, int], ...]
+
+
+@dataclass
+class Arena:
+    """What can be compared: one protocol, one kind of support, one number of unlabelled images."""
+
+    protocol: str
+    support: str
+    unlabeled: int
+    entries: dict[tuple[str, int, str], Entry] = field(default_factory=dict)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        return sorted({dataset for dataset, _, _ in self.entries})
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The methods, best mean rank first; without ranks in the order in which they came."""
+        came = list(dict.fromkeys(label for _, _, label in self.entries))
+        return sorted(came, key=lambda label: self.ranks.overall.get(label, math.inf))
+
+    def shots(self, dataset: str | None = None) -> list[int]:
+        """Numbers of shots of a data set, or of all."""
+        return sorted({shots for name, shots, _ in self.entries if dataset in (None, name)})
+
+    def entry(self, dataset: str, shots: int, label: str) -> Entry | None:
+        return self.entries.get((dataset, shots, label))
+
+    def of(self, dataset: str | None = None, shots: int | None = None, label: str | None = None) -> list[Entry]:
+        """The entries that match what is given."""
+        asked = (dataset, shots, label)
+        return [
+            entry
+            for place, entry in self.entries.items()
+            if all(want in (None, have) for want, have in zip(asked, place, strict=True))
+        ]
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """See ``Ranks``; equal scores share the mean of their ranks."""
+        labels = {label for _, _, label in self.entries}
+        places = sorted({(dataset, shots) for dataset, shots, _ in self.entries})
+        ranked: dict[tuple[str, int], dict[str, float]] = {}
+        for dataset, shots in places:
+            entries = {label: self.entries.get((dataset, shots, label)) for label in labels}
+            there = {label: entry for label, entry in entries.items() if entry is not None}
+            if len(there) == len(labels) > 1 and len({entry.seeds for entry in there.values()}) == 1:
+                ranked[dataset, shots] = rank({label: entry.score for label, entry in there.items()})
+        by_shots = {
+            shots: _means([ranks for (_, k), ranks in ranked.items() if k == shots])
+            for shots in sorted({shots for _, shots in ranked})
+        }
+        left_out = tuple(place for place in places if place not in ranked)
+        return Ranks(_means(list(ranked.values())), by_shots, tuple(ranked), left_out)
+
+
+def rank(scores: Mapping[str, float]) -> dict[str, float]:
+    """1 for the highest; equal ones share the mean of the ranks they take up."""
+    ordered = sorted(scores.values(), reverse=True)
+    return {label: ordered.index(score) + (ordered.count(score) + 1) / 2 for label, score in scores.items()}
+
+
+def _means(ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {label: statistics.fmean(each[label] for each in ranks) for label in (ranks[0] if ranks else ())}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that a report says about measured cells.
+
+    Attributes
+    ----------
+    arenas
+        Protocol by protocol, within it random support first.
+    rows
+        The newest row of every method, data set, shots and seed.
+    superseded
+        How many rows were left out because there is a newer one of the same (other versions, data or weights).
+    common
+        Settings that all rows share; the others are part of the labels.
+    """
+
+    arenas: tuple[Arena, ...]
+    rows: tuple[Row, ...]
+    superseded: int
+    common: dict[str, Any]
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows if row["status"] != DONE]
+
+
+def summarise(rows: Iterable[Row]) -> Summary:
+    """Sort rows, in the order in which they were written, into arenas."""
+    everything = list(rows)
+    newest: dict[str, Row] = {}
+    for row in everything:
+        keys = ("dataset", "method", "protocol", "support", "unlabeled", "shots", "seed")
+        slot = json.dumps([[row[key] for key in keys], _settings(row)], sort_keys=True)
+        newest.pop(slot, None)
+        newest[slot] = row
+    kept = list(newest.values())
+    common = _common([_settings(row) for row in kept])
+    found: dict[tuple[str, str, int], Arena] = {}
+    grouped: dict[tuple[str, str, int], dict[tuple[str, int, str], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in kept:
+        place = (row["dataset"], row["shots"], label_of(row, common))
+        grouped[row["protocol"], row["support"], row["unlabeled"]][place].append(row)
+    for (protocol, support, unlabeled), places in sorted(grouped.items(), key=lambda item: _order(item[0])):
+        arena = found[protocol, support, unlabeled] = Arena(protocol, support, unlabeled)
+        for place, members in places.items():
+            members.sort(key=lambda row: row["seed"])
+            done = tuple(row for row in members if row["status"] == DONE)
+            arena.entries[place] = Entry(done, tuple(row for row in members if row["status"] != DONE))
+    return Summary(tuple(found.values()), tuple(kept), len(everything) - len(kept), common)
+
+
+def _order(key: tuple[str, str, int]) -> tuple[str, bool, str, int]:
+    protocol, support, unlabeled = key
+    return protocol, support != "random", support, unlabeled
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row["settings"].items() if key != "seed"}
+
+
+def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first = settings[0] if settings else {}
+    return {key: value for key, value in first.items() if all(each.get(key) == value for each in settings)}
+
+
+def label_of(row: Row, common: Mapping[str, Any]) -> str:
+    """``distill``, or ``distill (effort 0.5)`` if the report holds several efforts."""
+    several = [setting_text(key, value) for key, value in _settings(row).items() if key not in common]
+    return f"{row['method']} ({', '.join(several)})" if several else str(row["method"])
+
+
+def setting_text(name: str, value: Any) -> str:
+    """``effort 0.5``; of a file only its name."""
+    if name == "init":
+        value = PurePath(str(value)).name
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which cells and which test images the pictures are of.
+
+    Attributes
+    ----------
+    rows
+        By label, at the same shots and seed.
+    median, worst
+        Names of test images, by the mean over the methods of the image's IoU at 384×384.
+    """
+
+    shots: int
+    seed: int
+    rows: dict[str, Row]
+    median: str
+    worst: str
+
+
+def shown_images(arena: Arena, dataset: str) -> Shown | None:
+    """The most shots at which most methods have a result with masks, and their smallest common seed; None without."""
+    best: tuple[int, int, int] | None = None
+    for shots in arena.shots(dataset):
+        for seed in {row["seed"] for entry in arena.of(dataset, shots) for row in entry.done}:
+            number = len(_with_masks(arena, dataset, shots, seed))
+            best = max(best or (0, 0, 0), (number, shots, -seed))
+    if best is None or best[0] == 0:
+        return None
+    shots, seed = best[1], -best[2]
+    rows = _with_masks(arena, dataset, shots, seed)
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in rows.values():
+        for image in row["result"]["images"]:
+            if image["iou_384"] is not None:
+                scores[image["image"]].append(image["iou_384"])
+    ordered = sorted((statistics.fmean(each), name) for name, each in scores.items() if len(each) == len(rows))
+    if not ordered:
+        return None
+    return Shown(shots, seed, rows, median=ordered[(len(ordered) - 1) // 2][1], worst=ordered[0][1])
+
+
+def _with_masks(arena: Arena, dataset: str, shots: int, seed: int) -> dict[str, Row]:
+    found = {}
+    for label in arena.labels:
+        entry = arena.entry(dataset, shots, label)
+        for row in entry.done if entry else ():
+            if row["seed"] == seed and row.get("masks"):
+                found[label] = row
+    return found

@@ -1,0 +1,205 @@
+"""Computes one cell in a process of its own: ``python -m distillfss.bench.worker``, started by ``process.run_fresh``.
+
+The cell comes as JSON on standard input; the outcome goes to standard output, see ``process``. Whatever else is printed
+goes to standard error.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distillfss.bench.cells import Cell
+    from distillfss.bench.methods.base import Predictor
+    from distillfss.evaluation import Evaluation
+    from distillfss.io.labelled import LabelledFolder, Sample
+
+WATCH = "DISTILLFSS_BENCH_WATCH"
+"""Environment variable with the number of a pipe that closes when whoever waits for the outcome is gone."""
+
+
+class Chosen:
+    """Some pairs of a labelled folder, in the form ``evaluate`` takes."""
+
+    def __init__(self, folder: LabelledFolder, names: Sequence[str]) -> None:
+        place = {name: index for index, name in enumerate(folder.names)}
+        self._folder = folder
+        self._indices = [place[name] for name in names]
+        self.names = tuple(names)
+        self.class_names = folder.class_names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._folder[self._indices[index]]
+
+    def image_path(self, index: int) -> Path:
+        return self._folder.image_path(self._indices[index])
+
+
+class Recorder:
+    """A predictor that keeps its first mask of every image, and the time it took."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.class_names = tuple(predictor.class_names)
+        self.masks: list[NDArray[np.uint8]] = []
+        self.seconds = 0.0
+        self._predictor = predictor
+
+    def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
+        started = time.perf_counter()
+        masks = self._predictor.predict(pixels, sizes)
+        self.seconds += time.perf_counter() - started
+        self.masks.append(masks[0])
+        return masks
+
+
+def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
+    """Fit the method and test it.
+
+    Returns
+    -------
+    dict
+        What a row of results holds beside the cell itself.
+    dict
+        The predicted mask of every test image at 384×384, uint8.
+    """
+    import torch
+
+    from distillfss.bench.cells import find_method
+    from distillfss.bench.contents import find_dataset
+    from distillfss.bench.methods.base import MethodSettings
+    from distillfss.bench.surroundings import deciding_versions
+    from distillfss.errors import UsageError
+    from distillfss.evaluation import evaluate
+    from distillfss.io.decode import read_image
+    from distillfss.io.labelled import LabelledFolder
+    from distillfss.support import MAX_KEPT_PIXELS, Sample, SupportSet, at_most
+
+    torch.set_num_threads(threads)
+    if deciding_versions() != cell.versions:
+        problem = f"this worker has {deciding_versions()}, the run is of {cell.versions}"
+        raise UsageError(problem, cure="Install the same versions on every machine")
+    folder = LabelledFolder.open(find_dataset(data, cell.dataset))
+    learnt = Chosen(folder, cell.support_names)
+    samples = []
+    for index in range(len(learnt)):
+        sample = learnt[index]
+        samples.append(Sample(sample.name, *at_most(sample.image, sample.mask, MAX_KEPT_PIXELS)))
+    support = SupportSet(samples, folder.class_names)
+    extra = Chosen(folder, cell.unlabeled_names)
+    unlabeled = [read_image(extra.image_path(index)).pixels for index in range(len(extra))]
+    method = find_method(cell.method)(MethodSettings(**cell.settings))
+    started = time.perf_counter()
+    recorder = Recorder(method.fit(support, unlabeled or None))
+    fitted = time.perf_counter() - started
+    evaluation = evaluate(recorder, Chosen(folder, cell.test_names))
+    seconds = {"fit": round(fitted, 3), "predict": round(recorder.seconds, 3)}
+    seconds["per_image"] = round(evaluation.seconds_per_image, 5)
+    masks = {result.name: mask for result, mask in zip(evaluation.images, recorder.masks, strict=True)}
+    return {"result": result_of(evaluation), "seconds": seconds}, masks
+
+
+def result_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The scores of a cell, JSON-safe: fractions from 0 to 1, ``None`` where there is no score."""
+    whole = evaluation.to_dict()
+    classes = {
+        name: {
+            "iou_384": whole["at_384"]["per_class"][name]["iou"],
+            "iou": whole["at_own_size"]["per_class"][name]["iou"],
+        }
+        for name in evaluation.class_names
+    }
+    images = [{key: row[key] for key in ("image", "iou_384", "iou")} for row in whole["per_image"]]
+    kept = ("foreground_iou_384", "foreground_iou", "baseline", "skipped", "notices")
+    return {**{key: whole[key] for key in kept}, "classes": classes, "images": images}
+
+
+def surroundings(threads: int) -> dict[str, Any]:
+    """What a row says of where and with what it was computed."""
+    from distillfss.bench.surroundings import commit, machine, peak_gpu_megabytes, peak_megabytes, versions
+
+    return {
+        "peak_mb": peak_megabytes(),
+        "peak_gpu_mb": peak_gpu_megabytes(),
+        "versions_all": versions(),
+        "commit": commit(),
+        "machine": machine(),
+        "threads": threads,
+    }
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What a row says of a cell that failed."""
+    return {"kind": type(error).__name__, "message": str(error) or type(error).__name__}
+
+
+def encode_mask(mask: NDArray[np.uint8]) -> bytes:
+    """A mask as PNG."""
+    import numpy as np
+    from PIL import Image
+
+    from distillfss.io.masks import PALETTE
+
+    picture = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
+    picture.putpalette(PALETTE.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", bits=8)
+    return buffer.getvalue()
+
+
+def work(task: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(row, masks as PNG) of a task as ``process.Task.to_dict`` makes it; an error of the method is part of the row."""
+    from distillfss.bench.cells import Cell
+
+    masks: dict[str, bytes] = {}
+    try:
+        found, arrays = compute(Cell.from_dict(task["cell"]), Path(task["data"]), task["threads"])
+        row = {"status": "done", **found}
+        if task["masks"]:
+            masks = {name: encode_mask(mask) for name, mask in arrays.items()}
+    except Exception as error:
+        traceback.print_exc()
+        row = {"status": "failed", "error": failure(error)}
+    return row | surroundings(task["threads"]), masks
+
+
+def end_with(pipe: int) -> None:
+    """End this process and those it started as soon as the pipe closes: nobody waits for the outcome any more."""
+
+    def watch() -> None:
+        while os.read(pipe, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    outcome = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    if WATCH in os.environ:
+        end_with(int(os.environ.pop(WATCH)))
+    row, masks = work(json.loads(sys.stdin.buffer.read()))
+    header = {"row": row, "masks": [[name, len(data)] for name, data in masks.items()]}
+    with outcome:
+        outcome.write(json.dumps(header).encode() + b"\n")
+        outcome.writelines(masks.values())
+
+
+if __name__ == "__main__":
+    main()

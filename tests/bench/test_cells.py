@@ -1,0 +1,153 @@
+"""What a cell is: drawn from a plan, with an identity that everything that decides it is part of."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_helpers import make_arena
+from helpers import write_pair
+from pictures import make_folder, two_classes
+
+from distillfss.bench import contents
+from distillfss.bench.cells import Cell, Plan, find_method, make_cells
+from distillfss.bench.contents import look_into
+from distillfss.bench.methods.base import MethodSettings
+from distillfss.bench.protocol import split
+from distillfss.errors import DataError, UsageError
+from distillfss.io.labelled import LabelledFolder
+
+
+@pytest.fixture
+def arena(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return make_arena(tmp_path)
+
+
+def plan_of(arena: Path, **more: object) -> Plan:
+    plan = Plan(
+        data=arena / "data",
+        datasets=["discs"],
+        methods=["mine:Bright"],
+        shots=[1],
+        seeds=[0],
+        protocol="locked",
+        support="random",
+        unlabeled=0,
+        settings=MethodSettings(),
+    )
+    return replace(plan, **more)  # type: ignore[arg-type]
+
+
+def cells_of(arena: Path, **more: object) -> list[Cell]:
+    return make_cells(plan_of(arena, **more), arena / "contents.json")
+
+
+def test_cells_are_all_combinations_seed_by_seed(arena: Path):
+    make_arena(arena, ["discs", "more"])
+    cells = cells_of(
+        arena, datasets=["discs", "more"], methods=["mine:Bright", "mine:Dark"], shots=[1, 2], seeds=[0, 1]
+    )
+    assert len(cells) == len({cell.key for cell in cells}) == 16
+    assert [cell.seed for cell in cells] == [0] * 8 + [1] * 8
+    assert [(c.dataset, c.shots, c.method) for c in cells[:4]] == [
+        ("discs", 1, "mine:Bright"),
+        ("discs", 1, "mine:Dark"),
+        ("discs", 2, "mine:Bright"),
+        ("discs", 2, "mine:Dark"),
+    ]
+    assert {cell.settings["seed"] for cell in cells[8:]} == {1}
+    assert cells[0].title == "discs, mine:Bright, 1 shot, seed 0"
+
+
+def test_a_cell_holds_names_of_the_pool_and_of_the_locked_test_set(arena: Path):
+    (cell,) = cells_of(arena, shots=[3], unlabeled=2)
+    pool, test = split("discs", [f"disc{i:03d}" for i in range(10)])
+    assert list(cell.test_names) == test
+    assert set(cell.support_names) | set(cell.unlabeled_names) <= set(pool)
+    assert len(cell.support_names) == 3
+    assert len(set(cell.unlabeled_names) - set(cell.support_names)) == 2
+    assert Cell.from_dict(json.loads(json.dumps(cell.to_dict()))) == cell
+
+
+def test_the_key_depends_on_everything_that_decides_the_result(arena: Path):
+    (cell,) = cells_of(arena)
+    assert cells_of(arena)[0].key == cell.key
+    others = [
+        cells_of(arena, methods=["mine:Dark"]),
+        cells_of(arena, shots=[2]),
+        cells_of(arena, seeds=[1]),
+        cells_of(arena, unlabeled=1),
+        cells_of(arena, protocol="paper"),
+        cells_of(arena, support="even"),
+        cells_of(arena, settings=MethodSettings(effort=0.5)),
+        [replace(cell, identity={"limit": 127})],
+        [replace(cell, versions={**cell.versions, "torch": "2.6.0"})],
+        [replace(cell, fingerprint="0")],
+    ]
+    keys = [other[0].key for other in others]
+    assert len({cell.key, *keys}) == len(others) + 1
+
+
+def test_the_fingerprint_is_of_pictures_masks_and_deciding_words(arena: Path):
+    folder, cache = arena / "data" / "discs", arena / "contents.json"
+    before = look_into(folder, cache)
+    meta = folder / "meta.json"
+    meta.write_text(json.dumps({"classes": ["background", "disc"], "title": "corrected", "licence": "CC0"}))
+    after = look_into(folder, cache)
+    assert (after.fingerprint, after.title) == (before.fingerprint, "corrected")
+    meta.write_text(json.dumps({"classes": ["background", "disc"], "split": {"disc000": "test"}}))
+    official = look_into(folder, cache)
+    assert official.fingerprint != before.fingerprint
+    assert official.official == {"disc000": "test"}
+    meta.write_text(json.dumps({"classes": ["background", "disc"], "split": {}}))
+    assert look_into(folder, cache).official is None
+    image = folder / "images" / "disc000.png"
+    write_pair(folder, "disc000", np.zeros((60, 80, 3), np.uint8), np.zeros((60, 80), np.uint8))
+    os.utime(image, ns=(1, 1))
+    changed = look_into(folder, cache)
+    assert changed.fingerprint != before.fingerprint
+    assert (before.classes["disc000"], changed.classes["disc000"]) == ([1], [])
+
+
+def test_files_are_read_once_while_the_folder_stays_as_it_is(arena: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    digest = contents._digest_files
+    monkeypatch.setattr(contents, "_digest_files", lambda data: (read.append("once"), digest(data))[1])
+    first, second = (look_into(arena / "data" / "discs", arena / "contents.json") for _ in range(2))
+    assert (first, read) == (second, ["once"])
+    assert str(arena) not in (arena / "contents.json").read_text()
+    (arena / "contents.json").write_text('{"cut off')
+    assert look_into(arena / "data" / "discs", arena / "contents.json") == first
+
+
+def test_classes_in_a_mask_without_its_image(tmp_path: Path):
+    masks = {"a": two_classes(24, 32, 2, 1), "b": two_classes(24, 32, 2), "c": two_classes(24, 32)}
+    folder = LabelledFolder.open(make_folder(tmp_path / "two", masks, {"classes": ["background", "x", "y"]}))
+    assert [folder.classes_in(index) for index in range(3)] == [[1, 2], [2], []]
+    # black and white: 255 is the class
+    binary = make_folder(tmp_path / "binary", {"a": two_classes(24, 32, 255), "b": two_classes(24, 32)})
+    assert [LabelledFolder.open(binary).classes_in(index) for index in range(2)] == [[1], []]
+
+
+def test_what_is_not_there_is_named_with_the_cure(arena: Path):
+    with pytest.raises(UsageError, match=r"no data set 'disks'.*There are: discs"):
+        cells_of(arena, datasets=["disks"])
+    with pytest.raises(UsageError, match=r"no data set '\.\./data/discs'"):
+        cells_of(arena, datasets=["../data/discs"])
+    with pytest.raises(UsageError, match=r"no method 'nonsense'.*Choose from prototype"):
+        find_method("nonsense")
+    with pytest.raises(UsageError, match=r"cannot be loaded.*no attribute 'Nobody'"):
+        find_method("mine:Nobody")
+    with pytest.raises(UsageError, match=r"cannot be loaded.*No module named 'nowhere'"):
+        find_method("nowhere:Method")
+    (arena / "data" / "discs" / "meta.json").write_text(
+        '{"classes": ["background", "disc"], "split": {"disc000": "test"}}'
+    )
+    with pytest.raises(DataError, match='discs: its official split names 0 images "train" and 1 "test"'):
+        cells_of(arena, protocol="paper")

@@ -1,0 +1,256 @@
+"""The report's two forms: the figures that were put in come out, failures are seen, nothing is loaded from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_helpers import make_arena, make_row
+
+from distillfss.bench.published import PUBLISHED
+from distillfss.bench.report import tables
+from distillfss.bench.report.content import Content, commands_of, content_of
+from distillfss.bench.report.markdown import escape, markdown_report
+from distillfss.bench.report.page import report_page
+from distillfss.bench.report.plots import Drawing, round_ticks
+from distillfss.bench.results import ResultsFolder
+from distillfss.bench.summary import summarise
+from distillfss.bench.worker import encode_mask
+from distillfss.cli import main
+from distillfss.errors import DataError
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects text, pictures and links; fails on a tag that is closed in the wrong order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.alts: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        if tag == "img":
+            self.sources.append(values["src"])
+            self.alts.append(values["alt"])
+        if tag == "svg":
+            self.alts.append(values["aria-label"])
+        self.links += [values[name] for name in ("href", "xlink:href") if name in values]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += " ".join(data.split()) + "\n"
+
+
+ROWS = [
+    *(make_row(method="good", seed=seed, iou=iou) for seed, iou in ((0, 0.5), (1, 0.4), (2, 0.7))),
+    *(make_row(method="bad", seed=seed, iou=iou) for seed, iou in ((0, 0.3), (1, 0.2), (2, None))),
+    *(make_row(method="broken", seed=seed, iou=None) for seed in range(3)),
+    make_row(method="good", iou=0.65, support="picked"),
+]
+
+
+def folder_of(root: Path, rows: list[dict], data: str = "data") -> ResultsFolder:
+    folder = ResultsFolder(root / "results")
+    folder.make()
+    for row in rows:
+        folder.add(row, {}, "")
+    command = "distillfss bench run --data DATA --datasets discs --out RESULTS"
+    folder.add_run({"command": command, "data": data, "cells": [row["key"] for row in rows]})
+    return folder
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Content:
+    return content_of(folder_of(tmp_path, ROWS))
+
+
+def test_accuracy_by_hand(content: Content):
+    table = content.arenas[0].datasets[0].accuracy
+    assert table.header == ("method", "5 shots")
+    assert table.rows == (
+        ("good", "50.0 (40.0 to 70.0)"),
+        ("bad", "25.0 (20.0 to 30.0), failed for 1 of 3 seeds"),
+        ("broken", "failed"),
+        ("trivial: every pixel disc", "10.0"),
+    )
+    assert table.best == {(0, 1)}
+    assert "median (minimum to maximum) over seeds 0, 1, 2" in table.note
+    assert content.arenas[0].datasets[0].own_size.rows[0] == ("good", "51.0 (41.0 to 71.0)")
+
+
+def test_ranks_costs_and_support_by_hand(content: Content):
+    ranks = content.arenas[0].ranks
+    assert ranks is not None
+    assert ranks.rows == (("good", "1.00", "1.00"), ("bad", "2.00", "2.00"), ("broken", "3.00", "3.00"))
+    assert content.arenas[0].cost.rows[0] == ("good", "20.0 (10.0 to 30.0)", "20 (20 to 20)", "500")
+    assert content.arenas[0].cost.rows[2] == ("broken", "failed", "–", "–")
+    (part,) = content.supports
+    assert part.table.rows == (("discs", "5", "good", "50.0 (40.0 to 70.0)", "65.0", "+15.0"),)
+    assert content.arenas[1].title == "Protocol “locked”, picked support"
+    assert content.arenas[1].ranks is None
+
+
+def test_classes_are_told_apart():
+    row = make_row(shots=50)
+    row["result"]["classes"] = {"crop": {"iou_384": 0.8, "iou": 0.8}, "weed": {"iou_384": None, "iou": None}}
+    table = tables.class_table(summarise([row, make_row(shots=1)]).arenas[0], "discs")
+    assert table is not None
+    assert (table.header, table.rows) == (("method", "crop", "weed"), (("bright", "80.0", "–"),))
+    assert tables.class_table(summarise([make_row()]).arenas[0], "discs") is None
+
+
+def test_seeds_that_are_not_all_there_are_told():
+    rows = [make_row(method="a"), make_row(method="a", seed=1), make_row(method="b")]
+    (arena,) = summarise(rows).arenas
+    assert tables.seeds_text(arena.of()) == "median (minimum to maximum) over seeds 0, 1, as far as computed"
+    assert tables.rank_table(arena) is None
+
+
+def test_support_images_are_told_where_they_differ_from_shots():
+    rows = [make_row(shots=5), make_row(shots=25, support_names=["a", "b"]), make_row("other")]
+    table = tables.dataset_table(summarise(rows))
+    assert [row[4] for row in table.rows] == ["2 for 25 shots", "as many as shots"]
+    assert table.rows[0] == ("discs", "locked", "disc", "3", "2 for 25 shots", "f" * 12)
+
+
+def test_failures_and_published_figures_stand_apart(content: Content):
+    assert content.failed is not None
+    assert content.failed.rows[0] == ("discs", "bad", "5", "2", "the method is broken")
+    assert len(content.failed.rows) == 4
+    assert ("Kvasir-SEG", "DistillFSS, Swin-B", "37.3 (5), 57.1 (50)") in content.published.rows
+    assert "arXiv 2512.05613" in content.published.note
+    measured = {label for arena in content.arenas for part in arena.datasets for label, *_ in part.accuracy.rows}
+    assert measured.isdisjoint(item.method for item in PUBLISHED)
+
+
+def test_markdown_is_a_table_and_names_protocol_and_commands(content: Content):
+    text = markdown_report(content)
+    assert text.startswith("<!-- Generated by `distillfss bench report`, never edited by hand. -->\n")
+    assert "\n| method | 5 shots |\n|---|---|\n| good | **50.0 (40.0 to 70.0)** |\n" in text
+    assert "| broken | failed |" in text
+    assert "The test set is locked: a fifth of the images" in text
+    assert "\ndistillfss bench run --data DATA --datasets discs --out RESULTS\n" in text
+    assert "- **commits**: abcdef0123" in text
+    assert "- **machines**: x86\\_64, 2 cores, 1 thread per cell" in text
+    assert set(re.findall(r"\]\(plots/(.*?)\.svg\)", text)) == {plot.name for plot in content.plots}
+    assert escape("a|b*c_d<e[f\\") == "a\\|b\\*c\\_d\\<e\\[f\\\\"
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(content: Content):
+    text = report_page(content)
+    page = Page(text)
+    assert all(link.startswith("#") for link in page.links)
+    assert "#failed" in page.links
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", text).replace("https", "http").replace("http-equiv", "")
+    assert "50.0 (40.0 to 70.0)" in page.text
+    assert "4 of 10 cells failed" in page.text
+    assert "The test set is locked" in page.text
+    assert "Mean ranks: good 1.00, bad 2.00, broken 3.00" in page.alts
+    assert "#010203" not in text
+    assert text.count("<svg") == len(content.plots) == 6
+    # identifiers of several drawings on one page must not meet
+    identifiers = re.findall(r'<clipPath id="(\w+)"', text)
+    assert len(identifiers) == len(set(identifiers)) > 0
+
+
+def test_a_drawing_follows_the_page_and_stands_on_white_in_a_file(content: Content):
+    plot = content.plots[0]
+    assert "currentColor" in plot.on_page()
+    assert "var(--line)" in plot.on_page()
+    assert "<style" not in plot.on_page()
+    assert "#ffffff" in plot.on_white()
+    assert "var(" not in plot.on_white()
+
+
+def test_ticks_are_round_and_enough():
+    assert round_ticks(3, 80) == [2, 5, 10, 20, 50, 100]
+    assert round_ticks(2, 900) == [1, 10, 100, 1000]
+    assert round_ticks(7, 7) == [5, 10]
+
+
+def test_a_method_looks_the_same_in_every_plot():
+    first, second = Drawing(1, ["a", "b"], ["a", "b"]), Drawing(1, ["b"], ["a", "b"])
+    assert first.style("b") == second.style("b") != first.style("a")
+
+
+def test_names_of_others_are_escaped(tmp_path: Path):
+    rows = [make_row(method="<b>&'\""), make_row(method="other|one", iou=0.2)]
+    content = content_of(folder_of(tmp_path, rows))
+    text = report_page(content)
+    Page(text)
+    assert "<b>&'" not in text
+    assert "| other\\|one | 20.0 |" in markdown_report(content)
+
+
+def test_pictures_of_the_median_and_the_worst_image(tmp_path: Path):
+    make_arena(tmp_path)
+    names = ["disc000", "disc001", "disc005"]
+    row = make_row(iou=0.5, test_names=names)
+    row["result"]["images"] = [
+        {"image": n, "iou_384": i, "iou": i} for n, i in zip(names, (0.9, 0.1, 0.6), strict=True)
+    ]
+    folder = folder_of(tmp_path, [], str(tmp_path / "data"))
+    masks = {name: encode_mask(np.ones((384, 384), np.uint8)) for name in names}
+    folder.add(row | {"masks": 3}, masks, "")
+    gallery = content_of(folder).arenas[0].datasets[0].gallery
+    assert gallery is not None
+    assert [shelf.title for shelf in gallery.shelves] == ["Median image: disc005", "Worst image: disc001"]
+    assert [caption for caption, _ in gallery.shelves[1].pictures] == ["image", "annotation", "bright: 10.0 %"]
+    assert all((item.width, item.height) == (300, 225) for _, item in gallery.shelves[0].pictures)
+    page = Page(report_page(content_of(folder)))
+    assert len(page.sources) == 6
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert "disc001: what bright marked" in page.alts
+
+    hidden = content_of(folder, pictures=False)
+    assert Page(report_page(hidden)).sources == []
+    gone = content_of(folder, tmp_path / "elsewhere").arenas[0].datasets[0].gallery
+    assert gone is not None
+    assert gone.note.startswith("Pictures could not be made: there is no data set 'discs'")
+
+
+def test_commands_are_those_of_the_rows_each_once():
+    runs = [{"command": command, "cells": [key]} for command, key in (("a", "1"), ("b", "2"), ("a", "1"), ("c", "3"))]
+    assert commands_of(runs, [{"key": "1"}, {"key": "3"}]) == ("a", "c")
+
+
+def test_verb_writes_both_forms_again_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = folder_of(tmp_path, ROWS)
+    out = tmp_path / "report"
+    for _ in range(2):
+        assert main(["bench", "report", str(folder.root), "--out", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out.split("\n{")[0])
+    assert (report["cells"], report["failed"]) == (10, 4)
+    assert sorted(path.name for path in out.iterdir()) == ["plots", "report.html", "report.md"]
+    assert len(list((out / "plots").glob("*.svg"))) == 6
+    (out / "thesis.tex").touch()
+    assert main(["bench", "report", str(folder.root), "--out", str(out)]) == 5
+    assert "holds other files (thesis.tex). Choose another folder" in capsys.readouterr().err
+
+
+def test_no_results_are_told(tmp_path: Path):
+    with pytest.raises(DataError, match=r"holds no results. Make some with 'distillfss bench run'"):
+        content_of(ResultsFolder(tmp_path))
