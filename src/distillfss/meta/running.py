@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import multiprocessing
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -196,11 +199,23 @@ def stop_children() -> None:
 
 
 def _one_process(fabric: Fabric, job: Job, queue: Queue) -> None:
+    # gloo's threads may outlive the interpreter's end and abort a process that has done its work (PyTorch 2.13,
+    # also after destroy_process_group): the process leaves before its interpreter is taken apart
+    status = 1
+    atexit.register(lambda: leave(status))
     try:
         work(fabric, job, queue.put)
+        status = 0
     except DistillFSSError as fault:
         queue.put(fault)
         raise
+
+
+def leave(status: int) -> None:
+    """End this process at once, with what it has printed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def result(state: FitState, class_names: Sequence[str]) -> MetaResult:
