@@ -151,3 +151,13 @@ def test_what_is_not_there_is_named_with_the_cure(arena: Path):
     )
     with pytest.raises(DataError, match='discs: its official split names 0 images "train" and 1 "test"'):
         cells_of(arena, protocol="paper")
+
+
+def test_picked_support_is_what_the_selection_chooses_from_the_pool(arena: Path):
+    from distillfss.picking import pick
+
+    (cell,) = cells_of(arena, shots=[3], support="picked")
+    pool, _ = split("discs", [f"disc{i:03d}" for i in range(10)])
+    paths = [arena / "data" / "discs" / "images" / f"{name}.png" for name in pool]
+    wanted = pick(paths, 3, cache=arena / "other")
+    assert list(cell.support_names) == [p.path.stem for p in wanted.picks]

@@ -14,9 +14,10 @@ from typing import Any
 
 from distillfss.bench.contents import Contents, find_dataset, look_into
 from distillfss.bench.methods.base import Method, MethodSettings
-from distillfss.bench.protocol import PROTOCOLS, SUPPORTS, draw_unlabeled
+from distillfss.bench.protocol import PICKED, PROTOCOLS, SUPPORTS, draw_support, draw_unlabeled
 from distillfss.bench.surroundings import deciding_versions
 from distillfss.errors import DataError, UsageError
+from distillfss.io.labelled import LabelledFolder
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Cell:
     settings, identity
         ``MethodSettings`` as a dict, and what the method adds to it (``Method.identity``).
     protocol, support, shots, seed, unlabeled
-        Key of ``PROTOCOLS``, key of ``SUPPORTS``, shots, seed, number of images without annotation.
+        Key of ``PROTOCOLS``, key of ``SUPPORTS`` or ``PICKED``, shots, seed, number of images without annotation.
     support_names, unlabeled_names, test_names
         What came of these.
     versions
@@ -140,9 +141,8 @@ def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda tex
         settings = replace(plan.settings, seed=seed)
         identities = {name: json_safe(method(settings).identity()) for name, method in found.items()}
         for contents, pool, test in datasets:
-            classes = {name: contents.classes[name] for name in pool}
             for shots in plan.shots:
-                drawn = SUPPORTS[plan.support](classes, shots, seed)
+                drawn = drawn_support(plan, contents, pool, shots, seed, cache.parent)
                 if not drawn:
                     problem = f"{contents.name}: no image of the pool can be support"
                     raise DataError(problem, cure="Check its masks: none to learn from holds a class")
@@ -167,6 +167,32 @@ def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda tex
                     for name in plan.methods
                 ]
     return list({cell.key: cell for cell in cells}.values())
+
+
+def drawn_support(plan: Plan, contents: Contents, pool: Sequence[str], shots: int, seed: int, cache: Path) -> list[str]:
+    """Names of the support images. Picked ones are as many as would be drawn at random, whatever they show."""
+    classes = {name: contents.classes[name] for name in pool if name in contents.classes}
+    if plan.support != PICKED:
+        return SUPPORTS[plan.support](classes, shots, seed)
+    return picked(plan.data / contents.name, sorted(classes), len(draw_support(classes, shots, seed)), plan, cache)
+
+
+def picked(folder: Path, pool: Sequence[str], count: int, plan: Plan, cache: Path) -> list[str]:
+    """What ``distillfss pick`` chooses among the pool's images, best first."""
+    from distillfss.picking import pick
+
+    paths = dict(pairs_by_name(folder, pool))
+    settings = plan.settings
+    chosen = pick(paths.values(), count, backbone=settings.backbone, device=settings.device, cache=cache)
+    names = {path: name for name, path in paths.items()}
+    return [names[choice.path] for choice in chosen.picks]
+
+
+def pairs_by_name(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:
+    """Name and image file of those ``names`` of a data set."""
+    data = LabelledFolder.open(folder)
+    wanted = set(names)
+    return [(name, data.image_path(index)) for index, name in enumerate(data.names) if name in wanted]
 
 
 def json_safe(value: Any) -> Any:

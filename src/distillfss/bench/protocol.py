@@ -129,12 +129,15 @@ SUPPORTS: dict[str, Draw] = {
     "random": draw_support,
     "even": lambda classes, shots, seed: paper_support(classes, shots),
 }
-"""Ways to choose the support images."""
+"""Ways to choose the support images by what is known of them before a picture is opened."""
+
+PICKED = "picked"
+"""The way that opens them (``distillfss.picking``)."""
 
 SUPPORT_TEXTS = {
     "random": "drawn at random, nested: the images of few shots are among those of more, every class is present",
     "even": "spread evenly over the sorted names",
-    "picked": "picked by our own selection, which sees images but no annotation",
+    PICKED: "picked by our own selection, which sees images but no annotation; as many as are drawn at random",
 }
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from distillfss.bench.results import Row
     from distillfss.bench.runner import Summary
 
-# The keys of distillfss.bench.protocol.PROTOCOLS and SUPPORTS, which would import NumPy.
+# The keys of distillfss.bench.protocol.PROTOCOLS and SUPPORT_TEXTS, which would import NumPy.
 PROTOCOL_NAMES = ("locked", "paper")
-SUPPORT_NAMES = ("random", "even")
+SUPPORT_NAMES = ("random", "even", "picked")
 SHOTS = (1, 5, 25, 50)
 
 

@@ -1,0 +1,174 @@
+"""``pick`` on folders of drawn images of a few kinds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distillfss.cli import main
+from distillfss.errors import DataError, UsageError
+from distillfss.picking import cache, pick, picking
+from distillfss.picking.descriptors import comparable, described_layers
+from distillfss.picking.uncertainty import uncertainty
+
+KINDS = {"stripes": 12, "blobs": 8, "plain": 5}
+
+
+def draw(kind: str, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:96, :120]
+    if kind == "stripes":
+        values = 127 + 100 * np.sin(columns / random.uniform(2.5, 3.5) + random.uniform(0, 6))
+        colour = (1.0, 0.4, 0.3)
+    elif kind == "blobs":
+        values = np.full((96, 120), 30.0)
+        for _ in range(6):
+            y, x, r = random.uniform(10, 85), random.uniform(10, 110), random.uniform(6, 9)
+            values[(rows - y) ** 2 + (columns - x) ** 2 < r * r] = 220
+        colour = (0.3, 1.0, 0.5)
+    else:
+        values, colour = np.full((96, 120), random.uniform(120, 180)), (0.8, 0.8, 1.0)
+    noisy = values[..., None] * np.array(colour) + random.normal(0, 3, (96, 120, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(picking, "default_folder", lambda: tmp_path / "cache")
+    out = tmp_path / "pool"
+    out.mkdir()
+    for kind, count in KINDS.items():
+        for number in range(count):
+            Image.fromarray(draw(kind, number)).save(out / f"{kind}{number:02d}.png")
+    return out
+
+
+def kinds(selection) -> list[str]:
+    return [p.path.stem[:-2] for p in selection.picks]
+
+
+def test_one_image_of_every_kind_the_most_frequent_first(folder):
+    found = pick(folder, 3)
+    assert kinds(found) == ["stripes", "blobs", "plain"]
+    assert [p.stands_for for p in found.picks] == [12, 8, 5]
+    assert found.images == 25
+    assert found.failed == []
+
+
+def test_what_is_annotated_is_not_picked_again_and_its_kind_comes_last(folder):
+    have = [draw("stripes", 0), draw("stripes", 1)]
+    found = pick(folder, 2, annotated=have)
+    assert kinds(found) == ["blobs", "plain"]
+    rest = pick(folder, 25, annotated=have)
+    assert not {"stripes00", "stripes01"} & {p.path.stem for p in rest.picks}
+
+
+class Doubtful:
+    """Sure of everything but of dark images with bright blobs."""
+
+    def logits(self, pixels: np.ndarray) -> torch.Tensor:
+        margin = 0.0 if np.median(pixels) < 30 else 20.0
+        return torch.stack([torch.full((4, 4), margin), torch.zeros(4, 4)])[None]
+
+
+def test_images_the_model_is_unsure_of_weigh_more(folder):
+    found = pick(folder, 1, model=Doubtful())
+    assert kinds(found) == ["blobs"]
+    assert found.picks[0].doubt == pytest.approx(1.0)
+
+
+def test_uncertainty_is_one_minus_the_margin():
+    class Model:
+        def logits(self, pixels):
+            probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0001]])
+            return probabilities.log().T[None, :, :, None]
+
+    assert uncertainty(Model(), np.zeros((2, 2, 3), np.uint8)) == pytest.approx((0.5 + 1.0) / 2, abs=1e-3)
+
+
+def test_copies_saved_again_are_told_and_never_picked_together(folder):
+    for name in ("blobs00", "blobs01"):
+        Image.open(folder / f"{name}.png").save(folder / f"{name}_again.jpg", quality=95)
+    found = pick(folder, 20)
+    assert [(a.name, b.name) for a, b in found.twins] == [
+        ("blobs00_again.jpg", "blobs00.png"),
+        ("blobs01_again.jpg", "blobs01.png"),
+    ]
+    assert not {p.path.suffix for p in found.picks} & {".jpg"}
+
+
+def test_files_that_cannot_be_read_are_listed_and_the_rest_is_picked(folder):
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    found = pick([*sorted(folder.iterdir()), folder / "gone.png"], 3)
+    assert sorted(path.name for path, _ in found.failed) == ["broken.png", "gone.png"]
+    assert kinds(found) == ["stripes", "blobs", "plain"]
+
+
+def test_an_unchanged_image_is_looked_at_once(folder, monkeypatch):
+    looked = []
+    real = picking.describe
+    monkeypatch.setattr(picking, "describe", lambda network, pixels: looked.append(1) or real(network, pixels))
+    first = pick(folder, 4)
+    assert len(looked) == 25
+    Image.fromarray(draw("blobs", 77)).save(folder / "blobs00.png")
+    pick(folder, 4)
+    assert len(looked) == 26
+    Image.fromarray(draw("blobs", 0)).save(folder / "blobs00.png")
+    assert [p.path for p in pick(folder, 4).picks] == [p.path for p in first.picks]
+
+
+def test_a_damaged_cache_counts_as_empty(tmp_path):
+    image = tmp_path / "a.png"
+    image.write_bytes(b"x")
+    store = cache.DescriptorCache(tmp_path / "cache", "one")
+    store.put(image, np.arange(3, dtype=np.float32))
+    store.save()
+    np.testing.assert_array_equal(cache.DescriptorCache(tmp_path / "cache", "one").get(image), [0, 1, 2])
+    assert cache.DescriptorCache(tmp_path / "cache", "two").get(image) is None
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:40])
+    assert cache.DescriptorCache(tmp_path / "cache", "one").get(image) is None
+
+
+def test_comparable_descriptors_weigh_layers_alike():
+    from distillfss.backbones import load_backbone
+
+    layers = load_backbone("efficientnet_lite0").layers
+    chosen = described_layers(layers)
+    assert [layers[index].stride for index in chosen] == [16, 16, 32, 32]
+    width = 2 * sum(layers[index].channels for index in chosen)
+    raw = np.random.default_rng(0).normal(3, 50, (200, width)).astype(np.float32)
+    points = comparable(raw, layers)
+    # every layer adds 2 to the mean squared distance of two images
+    distances = ((points[:100] - points[100:]) ** 2).sum(1)
+    assert distances.mean() == pytest.approx(2 * len(chosen), rel=0.05)
+
+
+def test_errors_name_the_cure(folder, tmp_path):
+    with pytest.raises(UsageError, match="Pick 1 or more"):
+        pick(folder, 0)
+    with pytest.raises(DataError, match="none of the images can be read"):
+        pick([tmp_path / "gone.png"], 1)
+
+
+def test_the_verb_writes_a_folder_to_annotate(folder, tmp_path, capsys):
+    out = tmp_path / "todo"
+    assert main(["pick", str(folder), "-n", "3", "--out", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    picked = [Path(p["image"]) for p in document["picks"]]
+    assert sorted(p.name for p in (out / "images").iterdir()) == sorted(p.name for p in picked)
+    assert all((out / "images" / p.name).read_bytes() == p.read_bytes() for p in picked)
+    assert list((out / "masks").iterdir()) == []
+    with (out / "picked.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["rank"], row["stands_for"]) for row in rows] == [("1", "12"), ("2", "8"), ("3", "5")]
+    sheet = Image.open(out / "contact_sheet.jpg")
+    assert sheet.width == 2 * (256 + 12) + 12
+    assert main(["pick", str(folder), "--out", str(out)]) == 5
+    assert "exists already and is not empty" in capsys.readouterr().err
