@@ -8,6 +8,7 @@ import torch
 from scenes import square_pair, square_support
 
 from distillfss import FitConfig, SupportSet, evaluate, fit
+from distillfss.bench.cells import find_method
 from distillfss.bench.methods import METHODS, MethodSettings
 from distillfss.bench.methods.common import FrozenFeatures, stacked
 from distillfss.bench.methods.decoder import FeaturePyramidDecoder, fit_steps
@@ -32,7 +33,7 @@ def test_images() -> SupportSet:
 @pytest.mark.parametrize("name", METHODS)
 def test_contract(name, test_images):
     settings = MethodSettings(size=96, effort=0.25 if name in LEARNING else 0.1, init="scratch", device="cpu")
-    method = METHODS[name](settings)
+    method = find_method(name)(settings)
     assert method.name == name
     before = torch.random.get_rng_state()
     predictor = method.fit(square_support(3))
@@ -49,7 +50,7 @@ def test_contract(name, test_images):
 def test_the_same_seed_gives_the_same_masks(name):
     support, image = square_support(2, ways=2), square_pair(9, ways=2)[0]
     settings = MethodSettings(size=64, effort=0.03, device="cpu")
-    one, two = (METHODS[name](settings).fit(support).predict(image, [(96, 96)])[0] for _ in range(2))
+    one, two = (find_method(name)(settings).fit(support).predict(image, [(96, 96)])[0] for _ in range(2))
     assert (one == two).all()
 
 
@@ -156,7 +157,7 @@ def test_distill_is_fit():
     support, image = square_support(2), square_pair(9)[0]
     config = fit_config(SETTINGS)
     assert (
-        METHODS["distill"](SETTINGS).fit(support).predict(image, [(96, 96)])[0] == fit(support, config)(image)
+        find_method("distill")(SETTINGS).fit(support).predict(image, [(96, 96)])[0] == fit(support, config)(image)
     ).all()
 
 

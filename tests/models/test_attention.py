@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from distillfss.models.attention import CoarseAttention, attend, positional_encoding, tokens
 
 
-def explicit(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """mean over heads of softmax(q k^T) v, one query at a time, nothing clever."""
+def explicit(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """mean over heads of softmax(q k^T + bias) v, one query at a time, nothing clever."""
     batch, heads, count, _ = q.shape
     out = torch.zeros(batch, count, v.shape[1], dtype=torch.float64)
     for b in range(batch):
         for i in range(count):
             for h in range(heads):
                 scores = (k[h].double() * q[b, h, i].double()).sum(-1)
+                scores = scores if bias is None else scores + bias.double()
                 weights = (scores - scores.max()).exp()
                 out[b, i] += (weights[:, None] * v.double()).sum(0) / weights.sum() / heads
     return out
@@ -42,17 +43,21 @@ def test_attend_equals_the_explicit_softmax(batch, heads, count, keys, ways, see
     k = torch.randn(heads, keys, 8, generator=generator)
     v = torch.rand(keys, ways, generator=generator)
     torch.testing.assert_close(attend(q, k, v).double(), explicit(q, k, v), rtol=1e-5, atol=1e-6)
+    bias = 2 * torch.randn(keys, generator=generator)
+    found = attend(q, k, v, bias=bias).double()
+    torch.testing.assert_close(found, explicit(q, k, v, bias), rtol=1e-5, atol=1e-6)
 
 
 def test_attend_gradients_equal_the_explicit_ones():
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(2, 3, 5, 8, generator=generator), torch.randn(3, 11, 8, generator=generator)
     v, weight = torch.rand(11, 2, generator=generator), torch.randn(2, 5, 2, generator=generator)
+    bias = torch.randn(11, generator=generator)
     grads = []
     for function in (attend, explicit):
-        q_, k_ = q.clone().requires_grad_(), k.clone().requires_grad_()
-        (function(q_, k_, v) * weight).sum().backward()
-        grads.append((q_.grad, k_.grad))
+        parts = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
+        (function(*parts, bias=bias) * weight).sum().backward()
+        grads.append([part.grad for part in parts])
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-6)
 
 

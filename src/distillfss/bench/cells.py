@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distillfss.bench.contents import Contents, find_dataset, look_into
+from distillfss.bench.methods import METHODS
 from distillfss.bench.methods.base import Method, MethodSettings
 from distillfss.bench.protocol import PICKED, PROTOCOLS, SUPPORTS, draw_support, draw_unlabeled
 from distillfss.bench.surroundings import deciding_versions
@@ -95,14 +96,10 @@ class Plan:
 
 def find_method(name: str) -> Callable[[MethodSettings], Method]:
     """The class behind a key of ``METHODS`` or a ``module:attribute``. Raises ``UsageError`` if there is none."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        from distillfss.bench.methods import METHODS
-
-        if name not in METHODS:
-            cure = f"Choose from {', '.join(METHODS)}, or name a class of yours as module:Class"
-            raise UsageError(f"there is no method {name!r}", cure=cure)
-        return METHODS[name]
+    if ":" not in name and name not in METHODS:
+        cure = f"Choose from {', '.join(METHODS)}, or name a class of yours as module:Class"
+        raise UsageError(f"there is no method {name!r}", cure=cure)
+    module_name, _, attribute = METHODS.get(name, name).partition(":")
     # as with `python -m`: a module in the working directory is found
     here = os.getcwd()  # noqa: PTH109 (an entry of sys.path is a string)
     if here not in sys.path:

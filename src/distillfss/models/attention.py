@@ -116,8 +116,8 @@ class CoarseAttention(nn.Module):
         return F.normalize(projected.unflatten(-1, (self.heads, self.head_channels)).transpose(1, 2), dim=-1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float = 1.0) -> Tensor:
-    """Attention with one-number values: ``mean over heads of softmax(scale q k^T) v``.
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
+    """Attention with one-number values: ``mean over heads of softmax(scale q k^T + bias) v``.
 
     The library's fused attention streams over the keys, so no query-by-support matrix is ever held and memory grows
     linearly with the support. It wants values as wide as the keys; the n classes fill the first columns, several
@@ -133,6 +133,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float = 1.0) -> Tensor:
         (Nk, n)
     scale
         What the logits are multiplied by.
+    bias
+        (Nk,) added to them.
 
     Returns
     -------
@@ -143,9 +145,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float = 1.0) -> Tensor:
     if k.shape[1] == 0:
         return q.new_zeros(batch, count, v.shape[1])
     k = k.expand(batch, -1, -1, -1)
+    mask = None if bias is None else bias.to(q.dtype).expand(batch, heads, count, -1)
     parts = []
     for columns in v.split(width, dim=1):
         padded = F.pad(columns, (0, width - columns.shape[1])).expand(batch, heads, -1, -1)
-        out = F.scaled_dot_product_attention(q, k, padded.to(q.dtype), scale=scale)
+        out = F.scaled_dot_product_attention(q, k, padded.to(q.dtype), attn_mask=mask, scale=scale)
         parts.append(out[..., : columns.shape[1]].mean(1))
     return torch.cat(parts, dim=-1)

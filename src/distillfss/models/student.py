@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillfss.backbones.base import Layer
-from distillfss.models.attention import CoarseAttention
+from distillfss.models.attention import CoarseAttention, attend
 from distillfss.models.clusters import Clusters, cluster
 from distillfss.models.mixer import Mixer, coarse_layers
 from distillfss.models.prototypes import cosines, prototypes
@@ -73,8 +73,8 @@ class DistilledAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to coarse maps (B, n, 2, h, w)."""
-        logits = self.attention.queries(features) @ self.keys.transpose(-1, -2) + self.get_buffer("log_weights")
-        look_alikes = (logits.softmax(-1) @ self.values).mean(1).transpose(1, 2).unflatten(2, features.shape[-2:])
+        shares = attend(self.attention.queries(features), self.keys, self.values, bias=self.get_buffer("log_weights"))
+        look_alikes = shares.transpose(1, 2).unflatten(2, features.shape[-2:])
         background, foreground = cosines(features, F.normalize(self.prototypes, dim=-1)).unbind(2)
         return torch.stack([look_alikes, foreground - background], dim=2)
 

@@ -1,28 +1,23 @@
-"""Methods by name: ours and the opponents, one small module each behind one interface."""
+"""Methods by name: ours and the opponents, one small module each behind one interface.
+
+They are named, not imported: a cell loads the libraries of its own method only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from distillfss.bench.methods.base import Method, MethodSettings, Predictor
-from distillfss.bench.methods.decoder import Decoder
-from distillfss.bench.methods.distill import Distill, DistillNoTeacher
-from distillfss.bench.methods.forest import Forest
-from distillfss.bench.methods.linear import Linear
-from distillfss.bench.methods.prototype import Prototype
-from distillfss.bench.methods.teacher import TransferredTeacher, UntunedTeacher
-from distillfss.bench.methods.unet import FineTunedUNet
 
 __all__ = ["METHODS", "Method", "MethodSettings", "Predictor"]
 
-METHODS: dict[str, Callable[[MethodSettings], Method]] = {
-    "prototype": Prototype,
-    "linear": Linear,
-    "forest": Forest,
-    "decoder": Decoder,
-    "unet": FineTunedUNet,
-    "teacher": UntunedTeacher,
-    "transfer": TransferredTeacher,
-    "distill": Distill,
-    "distill-no-teacher": DistillNoTeacher,
+METHODS = {
+    "prototype": "distillfss.bench.methods.prototype:Prototype",
+    "linear": "distillfss.bench.methods.linear:Linear",
+    "forest": "distillfss.bench.methods.forest:Forest",
+    "decoder": "distillfss.bench.methods.decoder:Decoder",
+    "unet": "distillfss.bench.methods.unet:FineTunedUNet",
+    "teacher": "distillfss.bench.methods.teacher:UntunedTeacher",
+    "transfer": "distillfss.bench.methods.teacher:TransferredTeacher",
+    "distill": "distillfss.bench.methods.distill:Distill",
+    "distill-no-teacher": "distillfss.bench.methods.distill:DistillNoTeacher",
 }
+"""Where the class of every method is: ``module:attribute``."""
