@@ -27,10 +27,12 @@ from distillfss.io.masks import read_mask
 from distillfss.metrics import resize_mask
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
+from distillfss.models.probe import probe_weights
 from distillfss.models.prototypes import prototype_layers, prototype_logits
+from distillfss.models.shares import mask_shares
 from distillfss.models.standardize import standardized
 from distillfss.models.standardize import statistics as feature_statistics
-from distillfss.models.teacher import Teacher, mask_shares
+from distillfss.models.teacher import Teacher
 from distillfss.preprocess import at_working_size
 from distillfss.runtime import keep_freed_memory
 from distillfss.support import LabelledFolder, SupportSet
@@ -46,7 +48,7 @@ Method = Callable[[list[Tensor], Tensor], Answer]
 
 def by_teacher(teacher: Teacher) -> Method:
     def prepare(support: list[Tensor], masks: Tensor) -> Answer:
-        tokens = teacher.support_tokens(support, masks)
+        tokens = teacher.support_tokens(support, masks, probe_weights(support, masks, teacher.layers))
         return lambda query: teacher(query, tokens)[0]
 
     return prepare
@@ -55,7 +57,7 @@ def by_teacher(teacher: Teacher) -> Method:
 def by_prototypes(layers: tuple[int, ...]) -> Method:
     def prepare(support: list[Tensor], masks: Tensor) -> Answer:
         chosen = [support[i] for i in layers]
-        shares = [mask_shares(masks, (s.shape[-2], s.shape[-1])) for s in chosen]
+        shares = mask_shares(masks, [(s.shape[-2], s.shape[-1]) for s in chosen])
         return lambda query: prototype_logits([query[i] for i in layers], chosen, shares)
 
     return prepare

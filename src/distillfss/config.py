@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 from distillfss.errors import UsageError
 
+INSTANT_VIEWS = 20
+"""Augmented views that an instant model's probe is solved from, beside the images themselves."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -35,10 +37,15 @@ class FitConfig:
         Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
     effort
         Multiplies the number of training steps.
+    instant
+        Take no step at all: the probe is solved in closed form, attention and mixer stay as meta-trained. A model in
+        seconds, not as good.
     learning_rate, weight_decay
         Peak learning rate and weight decay of AdamW.
     pool_views
         Augmented views held in memory at a time, about 2 MB each at 384 px.
+    new_views
+        Views that take the place of the oldest ones with every step.
     episode_queries, episode_shots
         Queries per transfer step, and the support images they share.
     distill_batch
@@ -59,9 +66,11 @@ class FitConfig:
     init: str = "auto"
     size: int = 384
     effort: float = 1.0
+    instant: bool = False
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     pool_views: int = 64
+    new_views: float = 0.5
     episode_queries: int = 3
     episode_shots: int = 4
     distill_batch: int = 8
@@ -79,21 +88,29 @@ class FitConfig:
             raise UsageError(f"effort {self.effort} is out of range", cure="Choose an effort above 0, 1 is the default")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed {self.seed} is out of range", cure="Choose a seed of 0 or more, below 2^63")
+        if not 0 <= self.new_views <= self.pool_views:
+            raise UsageError(f"new_views {self.new_views} is out of range", cure="Choose from 0 to pool_views")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
 
     def transfer_steps(self, shots: int) -> int:
         """Steps of the teacher's fine-tuning for this many support images."""
-        return self._steps(40, 16, shots)
+        return self._steps(30, 12, shots)
 
     def distill_steps(self, shots: int) -> int:
         """Steps of distillation for this many support images."""
-        return self._steps(120, 40, shots)
+        return self._steps(90, 30, shots)
 
     def _steps(self, base: int, slope: int, shots: int) -> int:
+        if self.instant:
+            return 0
         # more images hold more to learn, but much less than in proportion
         return max(1, round(self.effort * (base + slope * shots**0.5)))
+
+    def views(self, shots: int) -> int:
+        """Augmented views held in memory at a time."""
+        return min(self.pool_views, max(INSTANT_VIEWS, shots)) if self.instant else self.pool_views
 
     def queries(self, ways: int) -> int:
         """Queries per transfer step: fewer with many classes, each of which costs a pass through the mixer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from distillfss.artifact import ModelInfo
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted
+from distillfss.models.probe import leave_out, sample
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
@@ -33,6 +34,8 @@ from distillfss.training.targets import class_masks
 from distillfss.training.transfer import Transfer
 
 SAVE_EVERY_SECONDS = 10.0
+PROBE_FOLDS = 10
+"""Probes that are solved, each without a part of the images: with up to so many images, each without one of them."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +151,16 @@ class FitRun:
             self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
             self.teacher.to(self.device)
             self.student = Student(layers, ways).to(self.device)
-        pool = ViewPool(augmenter, self.encode, seed=config.seed, capacity=config.pool_views, refresh=1)
+        pool = ViewPool(
+            augmenter, self.encode, seed=config.seed, capacity=config.views(shots), refresh=config.new_views
+        )
+        tell(Progress("prepare", len(support), len(support), "solving for the probe"))
+        self.probe, probes = self._probes(pool.advance(0), ways)
         self._phases: list[Phase] = [
             Transfer(
                 self.teacher,
                 pool,
+                probes,
                 ways,
                 steps=config.transfer_steps(shots) if config.use_teacher else 0,
                 queries=config.queries(ways),
@@ -163,6 +171,7 @@ class FitRun:
                 self.teacher,
                 pool,
                 self.plain,
+                probes,
                 steps=config.distill_steps(shots),
                 batch=config.batch(ways),
                 shots=config.answer_shots,
@@ -190,6 +199,12 @@ class FitRun:
             EncodedView(self.standardize(features), view.mask[None].to(self.device), view.source, number)
             for number, (features, view) in enumerate(zip(raw, views, strict=True))
         ]
+
+    def _probes(self, views: Sequence[EncodedView], ways: int) -> tuple[Tensor, dict[int, Tensor]]:
+        """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others."""
+        seen = [*self.plain, *views]
+        sampled = [sample(v.features, class_masks(v.mask, ways), self.backbone.layers)[0] for v in seen]
+        return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS)
 
     def _start_phase(self) -> PhaseRunner:
         offset = sum(phase.steps for phase in self._phases[: self._phase])
@@ -230,13 +245,15 @@ class FitRun:
                 self.student.take_over(self.teacher, self.whole_support(), self.config.seed)
             else:
                 self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
+                self.student.get_buffer("probe").copy_(self.probe)
             self._runner = self._start_phase()
-        return f"loss {self._runner.advance():.3f}"
+        return "no step to take" if self._runner.done else f"loss {self._runner.advance():.3f}"
 
     def whole_support(self) -> SupportTokens:
         """Every support image, unaugmented, as the teacher sees it."""
         shown = Batch.of(self.plain)
-        return self.teacher.support_tokens(shown.features, class_masks(shown.masks, len(self.support.class_names)))
+        masks = class_masks(shown.masks, len(self.support.class_names))
+        return self.teacher.support_tokens(shown.features, masks, self.probe)
 
     def state(self) -> FitState:
         """Everything that decides what follows."""

@@ -181,6 +181,6 @@ def test_the_transferred_teacher_is_shown_the_whole_support():
     masks = class_masks(torch.cat([view.mask for view in run.plain]), 1)
     with torch.no_grad():
         query = run.standardize(run.backbone(at_working_size(image, 96)[None]))
-        wanted = merge_classes(run.teacher(query, run.teacher.support_tokens(features, masks))[0])
+        wanted = merge_classes(run.teacher(query, run.teacher.support_tokens(features, masks, run.probe))[0])
     torch.testing.assert_close(predictor.logits(image), wanted)
     assert len(run.plain) == 3

@@ -14,6 +14,7 @@ from distillfss.meta.episodes import LEAST_SHARE, ClassIndex, Episode, Sampler, 
 from distillfss.meta.model import EpisodeModel
 from distillfss.meta.scores import Scores
 from distillfss.meta.sources import ViewInfo
+from distillfss.models.probe import probe_weights
 from distillfss.models.standardize import standardized, statistics
 from distillfss.models.teacher import Teacher
 from distillfss.training.losses import segmentation_loss
@@ -159,7 +160,9 @@ def test_episodes_side_by_side_equal_episodes_one_by_one(cache, backbone):
     for place, episode in enumerate(episodes):
         means, stds = statistics([episode.support])
         query = standardized(episode.query, means, stds)
-        tokens = model.teacher.support_tokens(standardized(episode.support, means, stds), episode.masks)
+        support = standardized(episode.support, means, stds)
+        probe = probe_weights(support, episode.masks, backbone.layers)
+        tokens = model.teacher.support_tokens(support, episode.masks, probe)
         alone = model.teacher(query, tokens)[0][:, 0]
         torch.testing.assert_close(together[place : place + 1], alone, rtol=1e-4, atol=1e-5)
     target = torch.cat([e.target for e in episodes])[:, 1::2, 1::2]

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from distillfss.backbones import build_backbone
 from distillfss.models.classes import merge_classes
 from distillfss.models.clusters import UNUSED, cluster, k_means
-from distillfss.models.mixer import Mixer, coarse_layers, resize
+from distillfss.models.mixer import Mixer, coarse_layers, coarse_stride, resize
+from distillfss.models.probe import probe_weights
+from distillfss.models.shares import mask_shares
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import LEAST_PER_GROUP, Student, tokens_per_group
-from distillfss.models.teacher import SupportTokens, Teacher, mask_shares
+from distillfss.models.teacher import SupportTokens, Teacher
 
 LAYERS = build_backbone("efficientnet_lite0").layers
 
@@ -28,6 +30,14 @@ def pyramid(batch: int, height: int, width: int, seed: int = 0) -> list[torch.Te
             batch, la.channels, math.ceil(height / la.stride), math.ceil(width / la.stride), generator=generator
         )
         for la in LAYERS
+    ]
+
+
+def coarse_sizes(query: list[torch.Tensor]) -> list[tuple[int, ...]]:
+    """Grids of the coarse maps: a layer's own, halved where its stride is 8."""
+    return [
+        tuple(-(-side * LAYERS[i].stride // coarse_stride(LAYERS[i])) for side in query[i].shape[-2:])
+        for i in coarse_layers(LAYERS)
     ]
 
 
@@ -57,26 +67,45 @@ def test_student_and_teacher_shapes_at_any_size(size, ways):
     query = pyramid(2, *size)
     teacher = Teacher(LAYERS)
     masks = torch.rand(3, ways, 70, 50).round()
-    tokens = teacher.support_tokens(pyramid(3, 70, 50), masks)
+    support = pyramid(3, 70, 50)
+    tokens = teacher.support_tokens(support, masks, probe_weights(support, masks, LAYERS))
     for logits, maps in (Student(LAYERS, ways)(query), teacher(query, tokens)):
         assert logits.shape == (2, ways, 2, *query[0].shape[-2:])
-        assert [m.shape for m in maps] == [(2, ways, 2, *query[i].shape[-2:]) for i in coarse_layers(LAYERS)]
+        assert [m.shape for m in maps] == [(2, ways, 2, *size) for size in coarse_sizes(query)]
         assert logits.isfinite().all()
 
 
-def test_every_coarse_map_and_feature_reaches_the_logits():
+def test_every_map_and_feature_reaches_the_logits():
     query = [f.requires_grad_() for f in pyramid(1, 64, 64)]
-    maps = [torch.rand(1, 1, 2, *query[i].shape[-2:]).requires_grad_() for i in coarse_layers(LAYERS)]
-    Mixer(LAYERS)(maps, query).square().sum().backward()
-    assert all(float(t.grad.abs().sum()) > 0 for t in [*query, *maps])
+    maps = [torch.rand(1, 1, 2, *size).requires_grad_() for size in coarse_sizes(query)]
+    probe = torch.rand(1, 1, 1, 16, 16).requires_grad_()
+    Mixer(LAYERS)(maps, probe, query).square().sum().backward()
+    assert all(float(t.grad.abs().sum()) > 0 for t in [*query, *maps, probe])
+
+
+def test_a_mixer_may_do_without_a_probe():
+    mixer, query = Mixer(LAYERS), pyramid(1, 64, 64)
+    torch.nn.init.normal_(mixer.probe["8"].weight)
+    maps = [torch.rand(1, 2, 2, *size) for size in coarse_sizes(query)]
+    torch.testing.assert_close(mixer(maps, None, query), mixer(maps, torch.zeros(1, 2, 1, 16, 16), query))
+
+
+def test_before_any_training_the_probe_decides():
+    mixer, query = Mixer(LAYERS), pyramid(1, 64, 64)
+    maps = [torch.rand(1, 1, 2, *size) for size in coarse_sizes(query)]
+    probe = torch.where(torch.rand(1, 1, 1, 16, 16) > 0.5, 1.0, -1.0)
+    background, foreground = mixer(maps, probe, query).unbind(2)
+    assert torch.equal(foreground > background, probe[:, :, 0] > 0)
 
 
 def test_the_mixer_treats_classes_alike_and_apart():
     mixer, query = Mixer(LAYERS), pyramid(2, 64, 96)
-    maps = [torch.rand(2, 3, 2, *query[i].shape[-2:]) for i in coarse_layers(LAYERS)]
-    together = mixer(maps, query)
+    maps = [torch.rand(2, 3, 2, *size) for size in coarse_sizes(query)]
+    probe = torch.rand(2, 3, 1, *query[0].shape[-2:])
+    together = mixer(maps, probe, query)
     for c in range(3):
-        torch.testing.assert_close(mixer([m[:, c : c + 1] for m in maps], query), together[:, c : c + 1])
+        own = slice(c, c + 1)
+        torch.testing.assert_close(mixer([m[:, own] for m in maps], probe[:, own], query), together[:, own])
 
 
 def shown_support(ways: int = 2, seed: int = 0) -> tuple[Teacher, SupportTokens]:
@@ -86,7 +115,8 @@ def shown_support(ways: int = 2, seed: int = 0) -> tuple[Teacher, SupportTokens]
     masks[0, 0, :32, :32] = 1
     masks[1, ways - 1, 16:, 48:] = 1
     masks[1, :, :16] = torch.nan
-    return teacher, teacher.support_tokens(pyramid(2, 64, 64, 7), masks)
+    support = pyramid(2, 64, 64, 7)
+    return teacher, teacher.support_tokens(support, masks, probe_weights(support, masks, LAYERS))
 
 
 def test_a_student_with_a_token_for_every_support_token_is_its_teacher():
@@ -105,7 +135,7 @@ def test_a_token_that_stands_for_many_counts_as_many():
     features = [f[:1].repeat(10, 1, 1, 1) for f in pyramid(1, 64, 64, 7)]
     masks = torch.zeros(10, 2, 64, 64)
     masks[:, 0, :32] = 1
-    tokens = teacher.support_tokens(features, masks)
+    tokens = teacher.support_tokens(features, masks, probe_weights(features, masks, LAYERS))
     student = Student(LAYERS, 2).requires_grad_(False)
     student.take_over(teacher, tokens, seed=0)
     query = pyramid(1, 64, 64)
@@ -175,9 +205,24 @@ def test_a_dead_channel_is_not_blown_up():
 
 def test_mask_shares_by_hand():
     mask = torch.tensor([[1.0, 1.0, 0.0, torch.nan], [1.0, 0.0, torch.nan, torch.nan]])
-    shares = mask_shares(mask.view(1, 1, 2, 4), (1, 2))
+    (shares,) = mask_shares(mask.view(1, 1, 2, 4), [(1, 2)])
     assert shares.flatten().tolist() == [0.75, 0.0]
-    assert mask_shares(torch.full((1, 1, 2, 2), torch.nan), (1, 1)).isnan().all()
+    assert mask_shares(torch.full((1, 1, 2, 2), torch.nan), [(1, 1)])[0].isnan().all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999), st.sampled_from([(8, 12), (7, 9)]))
+def test_mask_shares_of_several_grids_cell_by_cell(seed, size):
+    random = torch.Generator().manual_seed(seed)
+    masks = (torch.rand(2, 2, *size, generator=random) > 0.5).double()
+    masks.masked_fill_(torch.rand(2, 1, *size, generator=random) > 0.7, torch.nan)
+    grids = [(4, 6), (2, 3), (3, 2), (1, 1)]
+    for grid, found in zip(grids, mask_shares(masks, grids), strict=True):
+        for i, j in np.ndindex(grid):
+            rows = slice(i * size[0] // grid[0], -(-(i + 1) * size[0] // grid[0]))
+            columns = slice(j * size[1] // grid[1], -(-(j + 1) * size[1] // grid[1]))
+            wanted = masks[:, :, rows, columns].nanmean((2, 3))
+            torch.testing.assert_close(found[:, :, i, j], wanted, equal_nan=True)
 
 
 def test_teacher_sees_class_shares_of_the_finest_support_grid():
@@ -185,6 +230,7 @@ def test_teacher_sees_class_shares_of_the_finest_support_grid():
     masks = torch.zeros(1, 1, 64, 64)
     masks[..., :32] = 1
     tokens = teacher.support_tokens(pyramid(1, 64, 64), masks)
+    assert tokens.probe is None
     assert isinstance(tokens, SupportTokens)
     # stride 8 is averaged to 16: four columns, the left half foreground
     assert [tuple(m.shape) for m in tokens.masks] == [(1, 1, 4, 4)] * 3 + [(1, 1, 2, 2)] * 2

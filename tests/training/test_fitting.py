@@ -42,6 +42,24 @@ def test_it_learns_and_generalises_to_a_new_image():
     assert np.mean(scores) > 0.7
 
 
+def test_an_instant_model_takes_no_step_and_knows_the_squares():
+    support, seen = square_support(4), []
+    config = FitConfig(size=96, instant=True)
+    segmenter = fit(support, config, progress=seen.append)
+    assert {(p.step, p.steps) for p in seen if p.phase != "prepare"} == {(0, 0)}
+    scores = []
+    for seed in (101, 102, 103):
+        image, mask = square_pair(seed)
+        found = segmenter(image)
+        scores.append(((found == 1) & (mask == 1)).sum() / ((found == 1) | (mask == 1)).sum())
+    assert np.mean(scores) > 0.5
+    # attention and mixer are the start's, untouched
+    run = FitRun(support, config, lambda _: None)
+    start = run.teacher.mixer.state_dict()
+    assert all(torch.equal(t, start[name]) for name, t in segmenter._student.mixer.state_dict().items())
+    assert torch.equal(segmenter._student.probe, run.probe)
+
+
 def test_the_same_seed_gives_the_same_model_and_another_another():
     support = square_support(2)
     one, same, other = (fit(support, FitConfig(**{**vars(QUICK), "seed": seed})) for seed in (1, 1, 2))
@@ -196,6 +214,7 @@ def test_learning_rate_rises_and_falls():
         ({"size": 10}, "64 to 2048"),
         ({"effort": 0}, "above 0"),
         ({"seed": -1}, "0 or more"),
+        ({"new_views": 65}, "0 to pool_views"),
     ],
 )
 def test_settings_are_checked(knobs, hint):

@@ -65,6 +65,7 @@ STATE_BYTES = 10_000_000
     "--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution in pixels."
 )
 @click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps.")
+@click.option("--instant", is_flag=True, help="A model in seconds, without a training step: not as good, to look at.")
 @click.option("--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more).")
 @click.option("--fresh", is_flag=True, help="Start over, even if an earlier run of the same fit was stopped half-way.")
 @click.option("--overwrite", is_flag=True, help="Replace the model file if it exists.")
@@ -81,6 +82,7 @@ def command(
     init: str,
     size: int,
     effort: float,
+    instant: bool,
     embed_backbone: bool,
     fresh: bool,
     overwrite: bool,
@@ -97,7 +99,14 @@ def command(
     started = time.perf_counter()
     weights = None if backbone_weights is None else str(backbone_weights)
     config = FitConfig(
-        seed=seed, device=device, backbone=backbone, backbone_weights=weights, init=init, size=size, effort=effort
+        seed=seed,
+        device=device,
+        backbone=backbone,
+        backbone_weights=weights,
+        init=init,
+        size=size,
+        effort=effort,
+        instant=instant,
     )
     check_name(backbone)
     names = options.split_names(classes)

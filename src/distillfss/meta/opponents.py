@@ -12,8 +12,9 @@ from distillfss.meta.episodes import EpisodeData
 from distillfss.meta.model import EpisodeModel
 from distillfss.models.classes import merge_classes
 from distillfss.models.prototypes import prototype_layers, prototype_logits
+from distillfss.models.shares import mask_shares
 from distillfss.models.standardize import standardized, statistics
-from distillfss.models.teacher import Teacher, mask_shares
+from distillfss.models.teacher import Teacher
 
 Answer = Callable[[Sequence[EpisodeData]], Tensor]
 
@@ -36,7 +37,7 @@ def prototypes(layers: Sequence[Layer]) -> Answer:
             reference = statistics([episode.support])
             query = [standardized(episode.query, *reference)[i] for i in chosen]
             support = [standardized(episode.support, *reference)[i] for i in chosen]
-            shares = [mask_shares(episode.masks, (s.shape[-2], s.shape[-1])) for s in support]
+            shares = mask_shares(episode.masks, [(s.shape[-2], s.shape[-1]) for s in support])
             logits.append(merge_classes(prototype_logits(query, support, shares)))
         return torch.cat(logits)
 

@@ -6,7 +6,7 @@ It knows nothing of classes or support: every class' maps pass through the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,18 @@ from torch.nn import functional as F
 from distillfss.backbones.base import Layer
 
 COARSE_STRIDES = (8, 16, 32)
-"""Strides at which there are coarse maps; the finest logits have stride 4."""
+"""Strides of the layers that get a coarse map; the finest logits have stride 4."""
 FINEST_STRIDE = 4
+JOINING_STRIDES = (8, FINEST_STRIDE)
+"""Where the query's own features and the probe's map join, coarse to fine."""
+FINEST_COARSE_STRIDE = 16
+"""Finer layers are averaged to this stride before they are compared: a sixteenth of the work at stride 8, and fine
+detail comes from the probe and the query's own features."""
 MAPS_PER_LAYER = 2
-"""Coarse maps of every layer and class: the attention's and the prototypes'."""
+"""Coarse maps of every layer and class: the attention's and the prototypes'. The probe's map comes once."""
+FIRST_PROBE_GAIN = 3.0
+"""Logits per unit of the probe's map at the start: before any training, the probe decides."""
+FIRST_LOGIT_WEIGHT = 0.03
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -33,13 +41,31 @@ def coarse_layers(layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(index for index, layer in enumerate(layers) if layer.stride in COARSE_STRIDES)
 
 
+def coarse_stride(layer: Layer) -> int:
+    """Stride of a layer's coarse map."""
+    return max(layer.stride, FINEST_COARSE_STRIDE)
+
+
+def at_coarse_stride(feature: Tensor, layer: Layer) -> Tensor:
+    """A layer's map (B, C, h, w) on the grid of its coarse map."""
+    factor = coarse_stride(layer) // layer.stride
+    return feature if factor == 1 else F.avg_pool2d(feature, factor, ceil_mode=True)
+
+
+def at_grid(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) to (B, C, *size): averages downwards, bilinear upwards."""
+    if x.shape[-2:] == tuple(size):
+        return x
+    return resize(x, size) if x.shape[-2] < size[0] else F.adaptive_avg_pool2d(x, (size[0], size[1]))
+
+
 def conv(cin: int, cout: int, groups: int = 4) -> nn.Sequential:
     """3x3 convolution, group normalisation (statistics of one image, so a batch of one is no special case), ReLU."""
     return nn.Sequential(nn.Conv2d(cin, cout, 3, padding=1), nn.GroupNorm(groups, cout), nn.ReLU(inplace=True))
 
 
 class QueryContext(nn.Module):
-    """The query's own features, projected and merged coarse to fine: (B, C, 1/8) and (B, C, 1/4).
+    """The query's own features, projected and merged coarse to fine: (B, C, h, w) at every stride.
 
     Parameters
     ----------
@@ -68,11 +94,12 @@ class QueryContext(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Logits from coarse maps and query features.
+    """Logits from coarse maps, the probe's map and query features.
 
     Per stride, a convolution block over that stride's coarse maps; blocks merged coarse to fine (1/32, 1/16, 1/8); the
-    query's context joins at 1/8 and 1/4; then the logits. Joining is a sum of projections, which equals concatenation
-    followed by a convolution, but lets the query's half be computed once for all classes.
+    probe's map and the query's context join at 1/8 and 1/4; then the logits, to which the probe's own are added.
+    Joining is a sum of projections, which equals concatenation followed by a convolution, but lets the query's half be
+    computed once for all classes.
 
     Parameters
     ----------
@@ -92,23 +119,30 @@ class Mixer(nn.Module):
             {str(s): conv(MAPS_PER_LAYER * self.map_strides.count(s), channels) for s in COARSE_STRIDES}
         )
         self.merge = nn.ModuleDict({str(s): conv(channels, channels) for s in COARSE_STRIDES[:2]})
-        self.join = nn.ModuleDict(
-            {str(s): nn.Conv2d(context_channels, channels, 1) for s in (COARSE_STRIDES[0], FINEST_STRIDE)}
-        )
-        self.refine = nn.ModuleDict({str(s): conv(channels, channels) for s in (COARSE_STRIDES[0], FINEST_STRIDE)})
+        self.join = nn.ModuleDict({str(s): nn.Conv2d(context_channels, channels, 1) for s in JOINING_STRIDES})
+        self.probe = nn.ModuleDict({str(s): nn.Conv2d(1, channels, 1) for s in JOINING_STRIDES})
+        self.refine = nn.ModuleDict({str(s): conv(channels, channels) for s in JOINING_STRIDES})
         self.logits = nn.Conv2d(channels, 2, 1)
+        nn.init.normal_(self.logits.weight, std=FIRST_LOGIT_WEIGHT)
+        for unheard in self.probe.parameters():
+            nn.init.zeros_(unheard)
+        self.probe_gain = nn.Parameter(torch.tensor(FIRST_PROBE_GAIN))
 
-    def forward(self, coarse: Sequence[Tensor], features: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
+    def forward(
+        self, coarse: Sequence[Tensor], probe: Tensor | None, features: Sequence[Tensor], seen: Tensor | None = None
+    ) -> Tensor:
         """Background/foreground logits of every class at stride 4.
 
         Parameters
         ----------
         coarse
             Per coarse layer, (B, n, 2, h_l, w_l).
+        probe
+            (B, n, 1, H / 4, W / 4), about -1 to 1; None to do without.
         features
             The query's pyramid, (B, C_l, h_l, w_l) each.
         seen
-            (B,) of 0 and 1: whether the query's own features count, or the coarse maps alone. All count if None.
+            (B,) of 0 and 1: whether the query's own features count, or the maps alone. All count if None.
 
         Returns
         -------
@@ -119,17 +153,27 @@ class Mixer(nn.Module):
         context = self.context(features)
         if seen is not None:
             context = {stride: own * seen[:, None, None, None] for stride, own in context.items()}
+        mixed = self._merged(coarse, {stride: own.shape[-2:] for stride, own in context.items()})
+        for stride in JOINING_STRIDES:
+            own = self.join[str(stride)](context[stride])
+            mixed = resize(mixed, own.shape[-2:])
+            if probe is not None:
+                mixed = mixed + self.probe[str(stride)](at_grid(probe.flatten(0, 1), own.shape[-2:]))
+            mixed = mixed.unflatten(0, (batch, ways)) + own[:, None]
+            mixed = self.refine[str(stride)](mixed.flatten(0, 1))
+        logits = self.logits(mixed).unflatten(0, (batch, ways))
+        if probe is not None:
+            logits = logits + self.probe_gain * torch.cat([-probe, probe], dim=2)
+        return logits
+
+    def _merged(self, coarse: Sequence[Tensor], sizes: Mapping[int, Sequence[int]]) -> Tensor:
+        """Coarse maps of all strides merged coarse to fine, (B * n, C, H / 8, W / 8)."""
         mixed: Tensor | None = None
         for stride in sorted(COARSE_STRIDES, reverse=True):
             of_stride = [m for m, s in zip(coarse, self.map_strides, strict=True) if s == stride]
             stacked = torch.cat(of_stride, dim=2).flatten(0, 1)
-            block = self.maps[str(stride)](stacked)
-            if mixed is not None:
-                block = self.merge[str(stride)](block + resize(mixed, block.shape[-2:]))
-            mixed = block
+            size = sizes[stride]
+            block = self.maps[str(stride)](at_grid(stacked, size))
+            mixed = block if mixed is None else self.merge[str(stride)](block + resize(mixed, size))
         assert mixed is not None
-        for stride in (COARSE_STRIDES[0], FINEST_STRIDE):
-            own = self.join[str(stride)](context[stride])
-            mixed = resize(mixed, own.shape[-2:]).unflatten(0, (batch, ways)) + own[:, None]
-            mixed = self.refine[str(stride)](mixed.flatten(0, 1))
-        return self.logits(mixed).unflatten(0, (batch, ways))
+        return mixed

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import CoarseAttention, attend
 from distillfss.models.clusters import Clusters, cluster
-from distillfss.models.mixer import Mixer, coarse_layers
+from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers
+from distillfss.models.probe import probe_map, probe_width
 from distillfss.models.prototypes import cosines, prototypes
 from distillfss.models.teacher import SupportTokens, Teacher
 
@@ -93,20 +94,33 @@ class Student(nn.Module):
     def __init__(self, layers: Sequence[Layer], ways: int) -> None:
         super().__init__()
         self.ways = ways
+        self.layers = tuple(layers)
         self.coarse = coarse_layers(layers)
         self.attention = nn.ModuleList(DistilledAttention(layers[index].channels, ways) for index in self.coarse)
+        self.register_buffer("probe", torch.zeros(ways, probe_width(layers)))
         self.mixer = Mixer(layers)
 
     def take_over(self, teacher: Teacher, support: SupportTokens, seed: int) -> None:
         """Start as the teacher that is shown this support, as far as a few tokens can stand for it."""
+        assert support.probe is not None
+        assert support.probe.dim() == 2
         self.mixer.load_state_dict(teacher.mixer.state_dict())
+        self.get_buffer("probe").copy_(support.probe)
         parts = zip(self.attention, teacher.attention, support.features, support.masks, strict=True)
         for own, theirs, features, shares in parts:
             assert isinstance(own, DistilledAttention)
             assert isinstance(theirs, CoarseAttention)
             own.take_over(theirs, features, shares, seed)
 
-    def forward(self, query: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid."""
-        maps = [attention(query[index]) for attention, index in zip(self.attention, self.coarse, strict=True)]
-        return self.mixer(maps, query), maps
+    def forward(self, query: Sequence[Tensor], probe: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid.
+
+        For images of the support, whose own pixels are in the student's probe, ``probe`` (B, n, D + 1) is to be that
+        of the others.
+        """
+        maps = [
+            attention(at_coarse_stride(query[index], self.layers[index]))
+            for attention, index in zip(self.attention, self.coarse, strict=True)
+        ]
+        probe = self.get_buffer("probe") if probe is None else probe
+        return self.mixer(maps, probe_map(query, probe, self.layers), query), maps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
-from distillfss.models.teacher import Teacher
+from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.targets import every_other_pixel
-from distillfss.training.transfer import leave_one_out_tokens
+from distillfss.training.transfer import leave_one_out_tokens, probes_of
+
+MOST_SHOWN = 16
+"""Supports of answers that are kept, about 4 MB each at 384 px."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Distill:
         Asked, never changed.
     plain
         Every support image unaugmented: what the teacher is shown.
+    probes
+        Of every support image, the probe of the others.
     batch, shots
         Views per step; support images the teacher is shown per view.
     answer_weight, map_weight
@@ -51,6 +56,7 @@ class Distill:
         teacher: Teacher,
         pool: ViewPool,
         plain: Sequence[EncodedView],
+        probes: Mapping[int, Tensor],
         *,
         steps: int,
         batch: int,
@@ -63,12 +69,14 @@ class Distill:
         self.teacher = teacher
         self.pool = pool
         self.plain = plain
+        self.probes = probes
         self.steps = steps
         self.batch = batch
         self.shots = shots
         self.answer_weight = answer_weight
         self.map_weight = map_weight
         self._answers: dict[int, Answer] = {}
+        self._shown: dict[int, SupportTokens] = {}
 
     def loss(self, step: int, pool_step: int) -> Tensor:
         """Scalar loss of one step; ``pool_step`` places the pool's window."""
@@ -76,7 +84,7 @@ class Distill:
         random = self.pool.random(pool_step)
         views = [window[int(i)] for i in random.permutation(len(window))[: self.batch]]
         batch = Batch.of(views)
-        logits, maps = self.student(batch.features)
+        logits, maps = self.student(batch.features, probes_of(views, self.probes))
         merged = merge_classes(logits)
         target = every_other_pixel(batch.masks, random)
         loss = segmentation_loss(resize(merged, target.shape[-2:]), target)
@@ -95,12 +103,21 @@ class Distill:
 
     def _answer(self, view: EncodedView) -> Answer:
         if view.number not in self._answers:
-            random = self.pool.random_of_view(view.number)
-            tokens = leave_one_out_tokens(self.teacher, self.plain, view.source, self.student.ways, random, self.shots)
             with torch.no_grad():
-                logits, maps = self.teacher(view.features, tokens)
+                logits, maps = self.teacher(view.features, self._tokens(view.source))
             self._answers[view.number] = Answer(merge_classes(logits), maps)
         return self._answers[view.number]
+
+    def _tokens(self, source: int) -> SupportTokens:
+        """What the teacher is shown for the views of one image, always the same."""
+        if source not in self._shown:
+            if len(self._shown) >= MOST_SHOWN:
+                del self._shown[next(iter(self._shown))]
+            random = self.pool.random_of_source(source)
+            self._shown[source] = leave_one_out_tokens(
+                self.teacher, self.plain, self.probes, source, self.student.ways, random, self.shots
+            )
+        return self._shown[source]
 
     def _forget(self, oldest: int) -> None:
         for number in [n for n in self._answers if n < oldest]:

@@ -42,8 +42,8 @@ class Batch:
 class ViewPool:
     """The views around one training step.
 
-    Step s sees the views numbered from ``s * refresh`` to ``s * refresh + capacity``. A view follows from the seed and
-    its number alone, so a resumed run sees exactly what an uninterrupted one would have seen.
+    Step s sees the views numbered from ``floor(s * refresh)`` on, ``capacity`` of them. A view follows from the seed
+    and its number alone, so a resumed run sees exactly what an uninterrupted one would have seen.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ViewPool:
         New views per step.
     """
 
-    def __init__(self, augmenter: Augmenter, encode: Encode, *, seed: int, capacity: int, refresh: int) -> None:
+    def __init__(self, augmenter: Augmenter, encode: Encode, *, seed: int, capacity: int, refresh: float) -> None:
         self._augmenter = augmenter
         self._encode = encode
         self._seed = seed
@@ -68,7 +68,7 @@ class ViewPool:
 
     def advance(self, step: int) -> list[EncodedView]:
         """Move the window to ``step`` and return its views, oldest first."""
-        first = step * self._refresh
+        first = int(step * self._refresh)
         self._next = max(self._next, first)
         while self._next < first + self._capacity:
             self._window.append(self._make(self._next))
@@ -79,9 +79,9 @@ class ViewPool:
         """The source of every random choice of one step."""
         return np.random.default_rng([self._seed, 1, step])
 
-    def random_of_view(self, number: int) -> np.random.Generator:
-        """The source of random choices about one view, whenever they are made."""
-        return np.random.default_rng([self._seed, 4, number])
+    def random_of_source(self, source: int) -> np.random.Generator:
+        """The source of random choices about one image, whenever they are made."""
+        return np.random.default_rng([self._seed, 4, source])
 
     def _make(self, number: int) -> EncodedView:
         count = len(self._augmenter)

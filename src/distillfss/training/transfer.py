@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from distillfss.models.classes import merge_classes
@@ -29,16 +30,29 @@ class Transfer:
         Where views come from.
     ways
         Number of classes n.
+    probes
+        Of every support image, the probe of the others: a query must not meet its own pixels there.
     queries, shots
         Queries per step, and support images they share (fewer if the support set is smaller).
     """
 
     name = "transfer"
 
-    def __init__(self, teacher: Teacher, pool: ViewPool, ways: int, *, steps: int, queries: int, shots: int) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        pool: ViewPool,
+        probes: Mapping[int, Tensor],
+        ways: int,
+        *,
+        steps: int,
+        queries: int,
+        shots: int,
+    ) -> None:
         self.model: nn.Module = teacher
         self.teacher = teacher
         self.pool = pool
+        self.probes = probes
         self.ways = ways
         self.steps = steps
         self.queries = queries
@@ -49,7 +63,8 @@ class Transfer:
         random = self.pool.random(pool_step)
         queries, support = episode(self.pool.advance(pool_step), random, self.queries, self.shots)
         query, shown = Batch.of(queries), Batch.of(support)
-        tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways))
+        probe = probes_of(queries, self.probes)
+        tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways), probe)
         logits, _ = self.teacher(query.features, tokens)
         target = every_other_pixel(query.masks, random)
         return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)
@@ -77,11 +92,22 @@ def episode(
     return [askable[int(i)] for i in chosen_queries], support
 
 
+def probes_of(views: Sequence[EncodedView], probes: Mapping[int, Tensor]) -> Tensor:
+    """(B, n, D + 1): for every view, the probe of the images it is not of."""
+    return torch.stack([probes[view.source] for view in views])
+
+
 def leave_one_out_tokens(
-    teacher: Teacher, plain: Sequence[EncodedView], source: int, ways: int, random: np.random.Generator, shots: int
+    teacher: Teacher,
+    plain: Sequence[EncodedView],
+    probes: Mapping[int, Tensor],
+    source: int,
+    ways: int,
+    random: np.random.Generator,
+    shots: int,
 ) -> SupportTokens:
     """Support tokens for a view of image ``source``: plain views of up to ``shots`` others, or of itself if alone."""
     others = [view for view in plain if view.source != source] or list(plain)
     chosen = [others[int(i)] for i in random.permutation(len(others))[:shots]]
     shown = Batch.of(chosen)
-    return teacher.support_tokens(shown.features, class_masks(shown.masks, ways))
+    return teacher.support_tokens(shown.features, class_masks(shown.masks, ways), probes[source])

@@ -17,6 +17,7 @@ METHODS = {
     "unet": "distillfss.bench.methods.unet:FineTunedUNet",
     "teacher": "distillfss.bench.methods.teacher:UntunedTeacher",
     "transfer": "distillfss.bench.methods.teacher:TransferredTeacher",
+    "instant": "distillfss.bench.methods.distill:Instant",
     "distill": "distillfss.bench.methods.distill:Distill",
     "distill-no-teacher": "distillfss.bench.methods.distill:DistillNoTeacher",
 }

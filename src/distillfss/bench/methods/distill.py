@@ -1,4 +1,4 @@
-"""``fit`` as it is, and the same student without a teacher: what does the teacher add?"""
+"""``fit`` as it is, without its training steps, and without a teacher: what does the teacher add?"""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ class Distill:
 
     def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
         return fit(support, self.config)
+
+
+class Instant(Distill):
+    """``fit --instant``: the probe in closed form, attention and mixer as meta-trained; no gradient step."""
+
+    name = "instant"
+
+    def __init__(self, settings: MethodSettings) -> None:
+        super().__init__(settings)
+        self.config = fit_config(settings, instant=True)
 
 
 class DistillNoTeacher(Distill):

@@ -13,7 +13,7 @@ from distillfss.bench.methods.base import MethodSettings, Predictor
 from distillfss.bench.methods.common import FeaturePredictor, FrozenFeatures
 from distillfss.models.classes import merge_classes
 from distillfss.models.prototypes import prototype_layers, prototype_logits
-from distillfss.models.teacher import mask_shares
+from distillfss.models.shares import mask_shares
 from distillfss.support import SupportSet
 from distillfss.training.targets import class_masks
 
@@ -38,7 +38,7 @@ class Prototype:
         masks = class_masks(
             torch.stack([view.mask for view in frozen.plain]).to(frozen.device), len(support.class_names)
         )
-        shares = [mask_shares(masks, (s.shape[-2], s.shape[-1])) for s in shown]
+        shares = mask_shares(masks, [(s.shape[-2], s.shape[-1]) for s in shown])
         return FeaturePredictor(
             frozen, lambda query: merge_classes(prototype_logits([query[i] for i in chosen], shown, shares))
         )

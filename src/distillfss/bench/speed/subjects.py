@@ -17,6 +17,7 @@ from distillfss.backbones import IMPORTED, Backbone, build_backbone
 from distillfss.errors import UsageError
 from distillfss.models.classes import merge_classes
 from distillfss.models.dcama import DcamaStudent, DcamaTeacher
+from distillfss.models.probe import probe_width
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
@@ -136,7 +137,8 @@ def random_support(
         for kept, one in zip((*features, *masks), (*tokens.features, *tokens.masks), strict=True):
             kept[shot] = one[0]
     assert tokens is not None
-    return replace(tokens, features=tuple(features), masks=tuple(masks))
+    probe = torch.rand(setting.ways, probe_width(backbone.layers)) if isinstance(teacher, Teacher) else None
+    return replace(tokens, features=tuple(features), masks=tuple(masks), probe=probe)
 
 
 def parameters(module: nn.Module) -> int:

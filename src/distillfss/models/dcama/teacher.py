@@ -61,7 +61,7 @@ class DcamaTeacher(nn.Module):
         skips = None
         if self.mixer.concat_support:
             skips = tuple(features[index].amax(0, keepdim=True) for index in skip_layers(self.layers))
-        return DcamaSupport(kept, shares, skips)
+        return DcamaSupport(kept, shares, skips=skips)
 
     def coarse_maps(self, query: Sequence[Tensor], support: SupportTokens) -> list[Tensor]:
         """Per coarse layer l, M_l = mean over heads of softmax(Q K^T / sqrt(d)) v: (B, n, h_l, w_l), 0 to 1."""
