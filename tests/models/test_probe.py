@@ -72,7 +72,10 @@ def by_hand(features: list[torch.Tensor], masks: torch.Tensor) -> np.ndarray:
             if c:
                 cross[:, c - 1] += weights[c] * part * x
     second += RIDGE * np.diag(second).mean() * np.eye(CHANNELS + 1)
-    return np.linalg.solve(second, cross).T
+    trust = 1 - 1 / count
+    weights = trust * np.linalg.solve(second, cross).T
+    weights[:, -1] += (1 - trust) / 2
+    return weights
 
 
 def some_masks(count: int, ways: int, seed: int) -> torch.Tensor:
@@ -84,7 +87,7 @@ def some_masks(count: int, ways: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("ways", [1, 3])
 def test_the_probe_is_weighted_ridge_regression(ways):
-    features, masks = pyramid(2, 64, 0), some_masks(2, ways, 1)
+    features, masks = pyramid(3, 64, 0), some_masks(3, ways, 1)
     masks[0, :, :16] = torch.nan
     found = probe_weights(features, masks, LAYERS)
     assert found.shape == (ways, probe_width(LAYERS)) == (ways, CHANNELS + 1)
@@ -112,6 +115,7 @@ def test_every_image_gets_the_probe_of_the_others():
     assert sorted(without) == [0, 1, 7]
     alone, own = leave_out(sampled[:1], [4], folds=10)
     torch.testing.assert_close(own[4], alone)
+    assert float(probe_map(features, alone, LAYERS).abs().max()) == 0  # one image has no probe
     # an image that differs changes every probe but its own
     other = sample(pyramid(3, 64, 8), masks, LAYERS)
     changed, others = leave_out([sampled[0], sampled[1], other[2], sampled[1]], [0, 1, 7, 1], folds=10)
@@ -135,6 +139,8 @@ def test_a_wide_pyramid_is_seen_by_the_last_layer_of_every_stride():
     assert probe_layers(LAYERS) == (0, 1, 2, 3)
 
 
-def test_a_support_of_which_nothing_is_known_has_a_probe_of_zeros():
-    weights = probe_weights(pyramid(1, 64, 0), torch.full((1, 2, 64, 64), torch.nan), LAYERS)
-    assert torch.equal(weights, torch.zeros(2, CHANNELS + 1))
+def test_a_support_of_which_nothing_is_known_leans_to_background():
+    """A map of -1 would say "background" with full confidence; half of it is what two images are worth."""
+    features = pyramid(2, 64, 0)
+    weights = probe_weights(features, torch.full((2, 2, 64, 64), torch.nan), LAYERS)
+    assert torch.equal(probe_map(features, weights, LAYERS), torch.full((2, 2, 1, 16, 16), -0.5))

@@ -8,6 +8,7 @@ probe of the others, and whoever learns from support images sees those.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,18 @@ def probe_layers(layers: Sequence[Layer]) -> tuple[int, ...]:
 def probe_width(layers: Sequence[Layer]) -> int:
     """Number of weights per class, D + 1: one per channel, and a constant."""
     return sum(layers[index].channels for index in probe_layers(layers)) + 1
+
+
+def shrunk(weights: Tensor, images: int) -> Tensor:
+    """A probe as far as it can be trusted: a share of 1 - 1 / images of it, the rest undecided.
+
+    How far a regression carries to other images shows in how images agree; one alone says nothing of it, and where
+    classes vary, what separates them in one image often does not in the next. So one image has no probe.
+    """
+    trust = 1 - 1 / images if images else 0.0
+    undecided = torch.zeros_like(weights)
+    undecided[..., -1] = 0.5
+    return torch.lerp(undecided, weights, trust)
 
 
 @dataclass
@@ -124,10 +137,10 @@ def lattice(side: int) -> Tensor:
 
 @torch.no_grad()
 def probe_weights(features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer]) -> Tensor:
-    """The probe of a support, (n, D + 1); see ``sample`` for the parameters. Zeros if no pixel is known."""
+    """The probe of a support, (n, D + 1), shrunk; see ``sample`` for the parameters."""
     sampled = sample(features, masks, layers)
     pixels, shares = (torch.cat(part) for part in zip(*sampled, strict=True))
-    return Moments.of(pixels, shares, class_weights(shares)).solve()
+    return shrunk(Moments.of(pixels, shares, class_weights(shares)).solve(), len(masks))
 
 
 @torch.no_grad()
@@ -151,6 +164,8 @@ def leave_out(
         (n, D + 1) from all views.
     dict of Tensor
         (n, D + 1) per image, from all views but those of its fold; a single image has nothing but its own.
+
+    All of them are shrunk.
     """
     weights = class_weights(torch.cat([shares for _, shares in sampled]))
     names = sorted(set(sources))
@@ -162,10 +177,11 @@ def leave_out(
     total = parts[0]
     for fold in range(1, len(parts)):
         total = total + parts[fold]
-    whole = total.solve()
+    whole = shrunk(total.solve(), len(names))
     if len(parts) == 1:
         return whole, dict.fromkeys(names, whole)
-    without = {fold: (total - part).solve() for fold, part in parts.items()}
+    members = Counter(fold_of.values())
+    without = {fold: shrunk((total - part).solve(), len(names) - members[fold]) for fold, part in parts.items()}
     return whole, {source: without[fold] for source, fold in fold_of.items()}
 
 
