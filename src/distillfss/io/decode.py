@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from PIL import Image
 
 from distillfss.errors import DataError
 from distillfss.io.deep import join_bytes, lower_byte_twin, misread_layout, raw_modes, white_is_zero
-from distillfss.io.opening import decoding, open_picture, quiet
+from distillfss.io.isolation import decode_apart
+from distillfss.io.opening import decoding, identify, quiet
 from distillfss.io.pixels import array_to_rgb8, loaded_to_array
 
 _ORIENTATION = 0x0112
@@ -39,7 +41,8 @@ def read_image(path: str | Path) -> DecodedImage:
 
     EXIF orientation is applied once; 16 bits per channel are stretched to 8 (``pixels.stretch_to_8bit``); palette,
     1-bit, grey and CMYK become RGB; transparent pixels are laid over white. Of several frames the first is read. Each
-    of these conversions that can change what is seen gives a notice naming the file and the cure.
+    of these conversions that can change what is seen gives a notice naming the file and the cure. The file is decoded
+    in a process of its own (``isolation``), so one that crashes or occupies the decoder is an error like any other.
 
     Raises
     ------
@@ -47,13 +50,15 @@ def read_image(path: str | Path) -> DecodedImage:
         Missing, unreadable, not an allowed format, too large, truncated, or with values whose range is unknown.
     """
     path = Path(path)
-    with open_picture(path) as image:
-        array, notes = picture_array(image, path)
-    try:
-        pixels, more = array_to_rgb8(array)
-    except DataError as exc:
-        raise DataError(exc.problem, cure=exc.cure, path=path) from exc
-    return DecodedImage(pixels, tuple(f"{path}: {note}" for note in [*notes, *more]))
+    pixels, notes = decode_apart("image", decode_image, path)
+    return DecodedImage(pixels, tuple(f"{path}: {note}" for note in notes))
+
+
+def decode_image(file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
+    """An open file → pixels uint8 (H, W, 3) and notes, by the rules of ``read_image``, in this very process."""
+    array, notes = picture_array(identify(file, None), None)
+    pixels, more = array_to_rgb8(array)
+    return pixels, notes + more
 
 
 def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
