@@ -15,6 +15,7 @@ from distillfss.io.deep import join_bytes, lower_byte_twin, misread_layout, raw_
 from distillfss.io.isolation import decode_apart
 from distillfss.io.opening import decoding, identify, quiet
 from distillfss.io.pixels import array_to_rgb8, loaded_to_array
+from distillfss.io.png import check_complete
 
 _ORIENTATION = 0x0112
 _TURN = {
@@ -128,7 +129,10 @@ def load_upright(
         # a PNG may hold its EXIF behind the pixels.
         tag = _orientation(image) if image.format == "TIFF" and raw_modes(image) else None
         lower = lower_byte_twin(image)
+        stream, interlaced = getattr(image, "fp", None), bool(image.info.get("interlace"))
         image.load()
+        if image.format == "PNG" and stream is not None and (interlaced or _ends_in_zeros(image)):
+            check_complete(stream, path)
         orientation = tag or _orientation(image)
         if tag is None and orientation != 1:
             image = image.transpose(_TURN[orientation])
@@ -138,6 +142,12 @@ def load_upright(
     if white_is_zero(image):
         image = Image.fromarray(0xFFFF - np.asarray(image).astype(np.uint16))
     return image, orientation, None, notes
+
+
+def _ends_in_zeros(image: Image.Image) -> bool:
+    """Whether the last row is what it was before decoding, so that it may never have been reached."""
+    width, height = image.size
+    return image.crop((0, height - 1, width, height)).getbbox(alpha_only=False) is None
 
 
 def _orientation(image: Image.Image) -> int:

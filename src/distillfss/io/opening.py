@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from distillfss.errors import DataError
 from distillfss.io.limits import MAX_MEGABYTES_VARIABLE, MAX_MEGAPIXELS_VARIABLE, limits
-from distillfss.io.png import check_sums
+from distillfss.io.png import check_parts
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 # Of files taken from a folder; the content, not the suffix, decides how a file is read.
@@ -123,7 +123,7 @@ def identify(file: BinaryIO, path: Path | None) -> Image.Image:
     if width * height > limits().pixels:
         raise too_many_pixels(path, width, height)
     if image.format == "PNG":
-        check_sums(file, path)
+        check_parts(file, path)
     return image
 
 
