@@ -153,6 +153,8 @@ def bmp(content: bytes) -> np.ndarray:
     if content[:2] != b"BM" or len(content) < 54:
         raise RefusedError("signature")
     offset, header, width, height, planes, bits, compression = struct.unpack("<IIiiHHI", content[10:34])
+    if not offset:
+        raise UnknownError("layout")
     if (header, planes, bits, compression) != (40, 1, 24, 0) or width <= 0 or height == 0:
         raise UnknownError("layout")
     stride = -(-width * 3 // 4) * 4
@@ -171,8 +173,13 @@ def tiff(content: bytes) -> np.ndarray:
             plain = page.photometric in (1, 2) and page.planarconfig == 1 and page.compression in (1, 8, 32946)
             if not plain or page.extrasamples:
                 raise UnknownError("layout")
-            return page.asarray()
+            pixels = page.asarray()
     except UnknownError:
         raise
-    except Exception as error:  # whatever damaged tags make it raise
-        raise RefusedError(str(error)) from error
+    except Exception as error:  # whatever damaged tags make it raise; what it says of pixels counts
+        if "failed to read" in str(error) or "decompress" in str(error):
+            raise RefusedError(str(error)) from error
+        raise UnknownError(str(error)) from error
+    if pixels.dtype == np.bool_:
+        raise UnknownError("bits")
+    return pixels

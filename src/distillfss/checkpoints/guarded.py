@@ -7,7 +7,6 @@ pipes and devices, the size of file and header, how many tensors there are, and 
 
 from __future__ import annotations
 
-import json
 import stat
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from distillfss.errors import ModelFileError
+from distillfss.io.json_file import strict_json
 
 MAX_FILE_BYTES = 32 * 2**30
 """Largest weight file that is read. A ViT-L has 1.2 GB; the largest DINOv3, with 7 billion parameters, 27 GB."""
@@ -145,10 +145,7 @@ def description(text: str) -> dict[str, Any]:
     """Strict JSON of bounded length: no NaN, no key twice. Raises ``ValueError``."""
     if len(text) > MAX_DESCRIPTION:
         raise ValueError(f"{len(text)} characters")
-    try:
-        found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    found = strict_json(text)
     if not isinstance(found, dict):
         raise ValueError("no JSON object")
     return found
@@ -167,14 +164,3 @@ def printable(text: str) -> str:
     folded = " ".join(text.split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in folded)
     return shown if len(shown) <= 150 else f"{shown[:150]}..."
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return found

@@ -19,7 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 from distillfss.errors import DataError
 from distillfss.io.limits import MAX_MEGABYTES_VARIABLE, MAX_MEGAPIXELS_VARIABLE, limits
-from distillfss.io.png import check_parts
+from distillfss.io.png import check_complete, check_parts
+from distillfss.io.tiff import check_pieces
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 # Of files taken from a folder; the content, not the suffix, decides how a file is read.
@@ -122,8 +123,11 @@ def identify(file: BinaryIO, path: Path | None) -> Image.Image:
     width, height = image.size
     if width * height > limits().pixels:
         raise too_many_pixels(path, width, height)
-    if image.format == "PNG":
-        check_parts(file, path)
+    if image.format == "PNG" and check_parts(file, path):
+        check_complete(file, path)
+    if image.format == "TIFF":
+        with decoding(path):
+            check_pieces(image, file, path)
     return image
 
 

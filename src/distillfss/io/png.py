@@ -23,15 +23,20 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 """Of every pass over an interlaced picture: first column and row, steps between columns and rows."""
 
 
-def check_parts(file: BinaryIO, path: Path | None) -> None:
+def check_parts(file: BinaryIO, path: Path | None) -> bool:
     """Check sums and order of all parts that decide pixels; the file's position is left as it was.
+
+    Returns
+    -------
+    bool
+        Whether there are frames: where the first picture's pixels end early, Pillow goes on with those of the next.
 
     Raises
     ------
     DataError
         A sum is wrong, the file ends within such a part, one stands there twice or behind those it should precede.
     """
-    position, before, pixels_end = file.tell(), b"", False
+    position, before, pixels_end, frames = file.tell(), b"", False, False
     try:
         for kind, length in _parts(file):
             if kind in _DECIDE_PIXELS:
@@ -43,19 +48,21 @@ def check_parts(file: BinaryIO, path: Path | None) -> None:
                 before = kind
             else:
                 pixels_end = pixels_end or before == b"IDAT"
+                frames = frames or kind == b"fdAT"
     finally:
         file.seek(position)
+    return frames
 
 
 def check_complete(file: BinaryIO, path: Path | None) -> None:
-    """Unpack the pixels once more and count them.
+    """Unpack the pixels once more and count them; the file's position is left as it was.
 
     Raises
     ------
     DataError
         There are fewer than the header says.
     """
-    unpacker, missing = zlib.decompressobj(), 1
+    position, unpacker, missing = file.tell(), zlib.decompressobj(), 1
     for kind, length in _parts(file):
         if kind == b"IHDR":
             missing = _raw_bytes(file.read(length))
@@ -63,8 +70,12 @@ def check_complete(file: BinaryIO, path: Path | None) -> None:
             packed = file.read(min(length, _BLOCK))
             length -= len(packed)
             while packed and missing > 0:
-                missing -= len(unpacker.decompress(packed, _BLOCK))
+                try:
+                    missing -= len(unpacker.decompress(packed, _BLOCK))
+                except zlib.error:
+                    raise _damaged("its pixels cannot be unpacked", path) from None
                 packed = unpacker.unconsumed_tail
+    file.seek(position)
     # what its filters still hold back comes out at the end
     if missing > 0 and missing > len(unpacker.flush()):
         raise _damaged("its pixels end early", path)
