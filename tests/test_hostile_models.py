@@ -25,6 +25,7 @@ from distillfss.checkpoints import guarded, reading
 from distillfss.checkpoints.reading import read_tensors
 from distillfss.checkpoints.teacher_file import TeacherInfo, load_teacher, write_teacher
 from distillfss.errors import ModelFileError
+from distillfss.segmenter import Segmenter
 from distillfss.training.state import FitState, load_state, save_state
 
 INFO = ModelInfo(("crack", "hole"), "efficientnet_lite0", "0" * 64, False, 384, {"a": 1}, {"seconds": 2.5})
@@ -322,3 +323,15 @@ def test_a_teacher_file_with_impossible_numbers(tmp_path: Path) -> None:
     header["__metadata__"]["info"] = "{" * 99
     path.write_bytes(save(tensors, header["__metadata__"]))
     assert "description is damaged" in refused(path, load_teacher).problem
+
+
+def test_a_model_file_never_fetches_or_builds_more_than_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    tensors = {"backbone.a": torch.ones(3)}
+    fields = {**vars(INFO), "backbone": "timm:vit_giant_patch14_dinov2"}  # 1.1 billion numbers
+    for embedded, said in (
+        (False, "does not hold the weights"),
+        (True, r"it holds 3 of the 1,\d{3},\d{3},\d{3} numbers"),
+    ):
+        write_model(path, ModelInfo(**{**fields, "backbone_embedded": embedded}), tensors)
+        assert re.search(said, refused(path, Segmenter.load).problem)
