@@ -30,8 +30,8 @@ RGB = random_rgb()
 
 # What a worker does before it serves: the decoder is replaced by one that goes wrong on pictures 13 pixels wide.
 SABOTAGE = """
-import os, signal, sys, time
-sys.path.append(sys.argv[2])
+import json, os, signal, sys, time
+sys.path[:] = json.loads(sys.argv[2])
 from distillfss.io import worker
 real = worker.OPERATIONS["image"]
 def broken(file):

@@ -31,7 +31,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-import distillfss
 from distillfss.errors import DataError
 from distillfss.io.limits import SECONDS_VARIABLE, Limits, limits
 from distillfss.io.opening import open_file
@@ -49,7 +48,10 @@ MAX_SERVED = 2000
 """Pictures until a worker is replaced, in case a decoder loses memory."""
 MAX_HEADER = 1 << 16
 READY = b"ready"
-BOOT = "import sys; sys.path.append(sys.argv[2]); from distillfss.io.worker import serve; serve(int(sys.argv[1]))"
+# It finds the modules that this process finds. -P, and no empty entry: a numpy.py in the folder someone happens to work in
+# is not ours to run.
+FIND = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+BOOT = FIND + "from distillfss.io.worker import serve; serve(int(sys.argv[1]))"
 
 _GONE = (
     "Remove it, or open it in another program and save it as PNG. If the decoder fails on a sound picture, report it"
@@ -99,8 +101,14 @@ class _Worker:
         self._line, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                # -P: a numpy.py in the folder someone happens to work in is not ours to run
-                [sys.executable, "-P", "-c", BOOT, str(theirs.fileno()), str(Path(distillfss.__file__).parents[1])],
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    BOOT,
+                    str(theirs.fileno()),
+                    json.dumps([path for path in sys.path if path]),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
