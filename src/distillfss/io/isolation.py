@@ -48,8 +48,8 @@ MAX_SERVED = 2000
 """Pictures until a worker is replaced, in case a decoder loses memory."""
 MAX_HEADER = 1 << 16
 READY = b"ready"
-# It finds the modules that this process finds. -P, and no empty entry: a numpy.py in the folder someone happens to work in
-# is not ours to run.
+# It finds the modules that this process finds. -P, and no empty entry: a numpy.py in the folder someone happens to work
+# in is not ours to run.
 FIND = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
 BOOT = FIND + "from distillfss.io.worker import serve; serve(int(sys.argv[1]))"
 
@@ -107,7 +107,7 @@ class _Worker:
                     "-c",
                     BOOT,
                     str(theirs.fileno()),
-                    json.dumps([path for path in sys.path if path]),
+                    _importable(),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -204,6 +204,10 @@ class _Worker:
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-code).name
         return DataError(f"the decoder crashed on it ({how})", cure=_GONE)
+
+
+def _importable() -> str:
+    return json.dumps([entry for entry in sys.path if entry])
 
 
 def _too_long(within: Limits) -> DataError:
