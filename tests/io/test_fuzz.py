@@ -104,20 +104,21 @@ def _interlaced(grey: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("tag", "value", "problem"),
+    ("name", "tag", "value", "problem"),
     [
-        (257, 99, "pieces of the picture are missing"),  # more rows than the strips have
-        (279, 0, "pieces of the picture are empty"),
-        (279, 300, "its pixels end early"),
+        ("tiff", 257, 99, "pieces of the picture are missing"),  # more rows than the strips have
+        ("tiff tiles", 257, 1, "pieces of the picture are left over"),
+        ("tiff", 279, 0, "pieces of the picture are empty"),
+        ("tiff", 279, 300, "its pixels end early"),
     ],
 )
-def test_tiff_whose_pieces_do_not_cover_it(tmp_path: Path, tag: int, value: int, problem: str) -> None:
-    content = bytearray(SEEDS["tiff"])
+def test_tiff_whose_pieces_do_not_cover_it(tmp_path: Path, name: str, tag: int, value: int, problem: str) -> None:
+    content = bytearray(SEEDS[name])
     (directory,) = struct.unpack("<I", content[4:8])
     (entries,) = struct.unpack("<H", content[directory : directory + 2])
     for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-        name, kind = struct.unpack("<HH", content[entry : entry + 4])
-        if name == tag:
+        entry_tag, kind = struct.unpack("<HH", content[entry : entry + 4])
+        if entry_tag == tag:
             content[entry + 8 : entry + 12] = struct.pack(
                 "<I" if kind == 4 else "<HH", *([value] if kind == 4 else [value, 0])
             )

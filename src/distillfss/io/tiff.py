@@ -14,7 +14,7 @@ from PIL import Image
 
 from distillfss.errors import DataError
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS = 256, 257, 258, 259, 277
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS, _PLANAR = 256, 257, 258, 259, 277, 284
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _PLAIN, _ZLIB = 1, (8, 32946)
 _BLOCK = 1 << 20
@@ -35,8 +35,9 @@ def check_pieces(image: Image.Image, file: BinaryIO, path: Path | None) -> None:
     for tile in getattr(image, "tile", None) or []:
         left, top, right, bottom = tile.extents or (0, 0, width, height)
         covered += max(0, min(right, width) - left) * max(0, min(bottom, height) - top)
-    if covered < width * height:
-        raise _damaged("pieces of the picture are missing", path)
+    planes = tags.get(_CHANNELS, 1) if tags.get(_PLANAR, 1) == 2 else 1
+    if covered not in (width * height, planes * width * height):  # more of them are painted over the first
+        raise _damaged(f"pieces of the picture are {'missing' if covered < width * height else 'left over'}", path)
     if counts and not all(counts):
         raise _damaged("pieces of the picture are empty", path)
     compression = tags.get(_COMPRESSION, _PLAIN)
