@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from distillfss import __version__
-from distillfss.errors import ModelFileError
+from distillfss.checkpoints.guarded import (
+    check_file,
+    description,
+    format_version,
+    open_tensors,
+    printable,
+    read_all,
+    text_of,
+)
+from distillfss.errors import DataError, ModelFileError
 from distillfss.io.files import atomic_write
+from distillfss.io.legend import foreground_names
 
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
@@ -88,7 +97,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].numpy().data)
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)  # NumPy has no bfloat16
     return digest.hexdigest()
 
 
@@ -100,69 +109,42 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     ModelFileError
         If it is missing, truncated, too large, no model of ours, of a newer format, or holds impossible numbers.
     """
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise ModelFileError("this is not a file", path=path, cure=_NOT_A_MODEL)
-        _check_size(size, max(MAX_BYTES.values()) + MAX_BACKBONE_BYTES, path)
-        with safe_open(path, framework="pt", device="cpu") as file:
-            info = _checked_info(file.metadata(), path)
-            embedded = MAX_BACKBONE_BYTES if info.backbone_embedded else 0
-            _check_size(size, MAX_BYTES[info.architecture] + embedded, path)  # before any tensor is read
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            recorded = file.metadata().get("sha256")
-    except FileNotFoundError as error:
-        raise ModelFileError("there is no such file", path=path, cure="Check the path") from error
-    except OSError as error:
-        raise ModelFileError(f"it cannot be read ({error.strerror or error})", path=path, cure="Check it") from error
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"this is no model file, or it is damaged or cut short ({error})", path=path, cure=_FETCH_AGAIN
-        ) from error
+    with open_tensors(path, "model file", _FETCH_AGAIN, max(MAX_BYTES.values()) + MAX_BACKBONE_BYTES) as file:
+        metadata = file.metadata() or {}
+        info = _checked_info(metadata, path)
+        embedded = MAX_BACKBONE_BYTES if info.backbone_embedded else 0
+        check_file(path, MAX_BYTES[info.architecture] + embedded)  # before any tensor is read
+        tensors = read_all(file, path, _FETCH_AGAIN)
     for name, tensor in tensors.items():
         # a backbone may count (the batches of BatchNorm), what is learnt from the support never does
         counts = name.startswith("backbone.") and not tensor.is_floating_point() and not tensor.is_complex()
         if not counts and not (tensor.is_floating_point() and bool(torch.isfinite(tensor).all())):
             raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
-    if recorded != tensors_sha256(tensors):
+    if metadata.get("sha256") != tensors_sha256(tensors):
         raise ModelFileError("its tensors are not those that were written", path=path, cure=_FETCH_AGAIN)
     return info, tensors
 
 
-def _check_size(size: int, limit: int, path: Path) -> None:
-    if size > limit:
-        problem = f"{size / 2**20:.0f} MB is too large for a model (limit {limit // 2**20} MB)"
-        raise ModelFileError(problem, path=path, cure=_NOT_A_MODEL)
-
-
-def _checked_info(metadata: Mapping[str, str] | None, path: Path) -> ModelInfo:
-    metadata = metadata or {}
+def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
     if metadata.get("format") != FORMAT:
         raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
-    version = metadata.get("format_version", "")
-    if not version.isdecimal():
-        raise ModelFileError("its format version is missing", path=path, cure=_FETCH_AGAIN)
-    if int(version) > FORMAT_VERSION:
-        raise ModelFileError(
-            f"its format version {version} is newer than {FORMAT_VERSION}, which distillfss {__version__} reads",
-            path=path,
-            cure="Update distillfss: pip install --upgrade distillfss",
-        )
+    format_version(metadata, FORMAT_VERSION, path, _FETCH_AGAIN)
     try:
-        raw = json.loads(metadata["info"])
+        raw = description(metadata["info"])
         info = ModelInfo(
-            class_names=tuple(str(name) for name in raw["class_names"]),
-            backbone=str(raw["backbone"]),
-            backbone_sha256=str(raw["backbone_sha256"]),
+            class_names=foreground_names(raw["class_names"]) if raw["class_names"] else (),
+            backbone=text_of(raw, "backbone"),
+            backbone_sha256=text_of(raw, "backbone_sha256"),
             backbone_embedded=bool(raw["backbone_embedded"]),
             size=int(raw["size"]),
             preprocessing=dict(raw["preprocessing"]),
             summary=dict(raw["summary"]),
-            library_version=str(raw["library_version"]),
-            architecture=str(raw.get("architecture", "distillfss")),
+            library_version=text_of(raw, "library_version"),
+            architecture=text_of(raw, "architecture", "distillfss"),
         )
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
+    except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = printable(error.problem if isinstance(error, DataError) else repr(error))
+        raise ModelFileError(f"its description is damaged ({reason})", path=path, cure=_FETCH_AGAIN) from error
     if info.architecture not in MAX_BYTES:
         raise ModelFileError(f"unknown architecture {info.architecture!r}", path=path, cure="Update distillfss")
     if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048:
@@ -184,7 +166,7 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], prefix
         (wanted.keys() ^ given.keys()) | {k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape}
     )
     if wrong:
-        shown = ", ".join(prefix + name for name in wrong[:3])
+        shown = ", ".join(printable(prefix + name) for name in wrong[:3])
         raise ModelFileError(
             f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=_FETCH_AGAIN
         )

@@ -162,7 +162,7 @@ class Evaluation:
         writer = csv.DictWriter(text, fieldnames=fields, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        atomic_write(Path(path), text.getvalue().encode())
+        atomic_write(Path(path), text.getvalue().encode(errors="backslashreplace"))
 
 
 class _Samples:

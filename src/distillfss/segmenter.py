@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distillfss.artifact import ModelInfo, load_strictly, read_model, write_model
 from distillfss.backbones import BACKBONES, TIMM, Backbone, Layer, build_backbone, load_backbone, weights_sha256
+from distillfss.backbones.timm_backbone import parameter_count
 from distillfss.errors import ModelFileError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
 from distillfss.models.classes import merge_classes
@@ -35,6 +36,9 @@ PREPROCESSING = {
     "uint16": "each image stretched from its 0.1 to its 99.9 percentile",
 }
 
+
+MAX_UNUSED_SHARE, MAX_UNUSED = 16, 64_000_000
+"""A network with more parameters than this times those in the file, and this many more, is not built."""
 
 STUDENTS: dict[str, Callable[[Sequence[Layer], int], nn.Module]] = {"distillfss": Student, "dcama": DcamaStudent}
 """Student by architecture: a pyramid's layers and a number of classes to ``pyramid -> (logits, coarse maps)``."""
@@ -177,6 +181,7 @@ class Segmenter:
         """
         path = Path(path)
         info, tensors = read_model(path)
+        _check_backbone(info, tensors, path)
         try:
             backbone = build_backbone(info.backbone) if info.backbone_embedded else load_backbone(info.backbone)
         except UsageError as error:
@@ -206,6 +211,23 @@ class Segmenter:
 
     def __repr__(self) -> str:
         return f"Segmenter({', '.join(self.class_names)}; {self.info.backbone}, {self.size} px)"
+
+
+def _check_backbone(info: ModelInfo, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a file that would have weights fetched, or a network built that is out of proportion to what it holds."""
+    if not info.backbone.startswith(TIMM):
+        return
+    again = "Copy the file again from where it was made"
+    if not info.backbone_embedded:
+        raise ModelFileError(f"it does not hold the weights of {info.backbone}", path=path, cure=again)
+    held = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("backbone."))
+    try:
+        needed = parameter_count(info.backbone)
+    except UsageError as error:
+        raise ModelFileError(error.problem, path=path, cure=error.cure) from error
+    # a pyramid leaves out the classifier and perhaps the last blocks, which can be nine tenths (VGG)
+    if needed > MAX_UNUSED_SHARE * held + MAX_UNUSED:
+        raise ModelFileError(f"it holds {held:,} of the {needed:,} numbers of {info.backbone}", path=path, cure=again)
 
 
 def class_indices(logits: Tensor) -> NDArray[np.uint8]:

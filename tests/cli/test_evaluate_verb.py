@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +116,19 @@ def test_missing_folder(labelled: Path, capsys: pytest.CaptureFixture[str]) -> N
     error = json.loads(captured.out)["error"]
     assert error["path"].startswith(str(labelled / "nowhere"))
     assert captured.err.splitlines()[-1].startswith("error: ")
+
+
+def test_file_names_that_are_no_text_are_reported_all_the_same(
+    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = os.fsdecode(b"no \xff text\n\x1b[31m")
+    write_pair(labelled, name, *disc_pair(9))
+    (labelled / "images" / os.fsdecode(b"bad \xfe.png")).write_bytes(b"no picture")
+    shutil.copy(labelled / "masks" / f"{name}.png", labelled / "masks" / os.fsdecode(b"bad \xfe.png"))
+    assert main(["evaluate", "model", str(labelled), "--out", str(tmp_path / "report")]) in (0, 3)
+    assert "\x1b" not in capsys.readouterr().out
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "bad \\udcfe" in page
+    assert "no \\udcff text" in (tmp_path / "report" / "images.csv").read_text(encoding="utf-8")
+    assert main(["evaluate", "model", str(labelled), "--json"]) in (0, 3)
+    assert len(json.loads(capsys.readouterr().out)["per_image"]) == 5

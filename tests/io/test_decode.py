@@ -453,7 +453,7 @@ def test_compressed_metadata_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_large_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "MAX_BYTES", 100)
+    monkeypatch.setenv("DISTILLFSS_MAX_FILE_MB", "0.0001")
     error = refused(saved(tmp_path, WHOLE["PNG"], "a.png"))
     assert "limit" in error.problem
 

@@ -13,8 +13,10 @@ from typing import BinaryIO
 
 import pytest
 from pictures import as_nobody, folder_for_everyone
+from PIL import Image
 
 from distillfss.errors import DataError, OutputError
+from distillfss.io.decode import read_image
 from distillfss.io.files import atomic_write, check_writable, list_images
 
 OLD = b"what was there before"
@@ -116,6 +118,7 @@ def test_failures_of_the_system_name_file_and_cure(
 
 WRITE = """
 import sys
+from distillfss.io.decode import read_image
 from distillfss.io.files import atomic_write
 from distillfss.errors import OutputError
 try:
@@ -308,3 +311,23 @@ def test_folder_without_read_permission() -> None:
             assert "chmod" in error.cure
         with as_nobody():
             assert "permission denied" in not_listed(closed / "a.png").problem
+
+
+def test_what_is_no_picture_costs_itself_and_not_its_folder(tmp_path: Path) -> None:
+    """Links in a circle, pipes, sockets, folders and names that are no text, beside one sound picture."""
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    strange = tmp_path / os.fsdecode(b"no \xff text\n.png")
+    strange.write_bytes(b"no picture")
+    Image.new("RGB", (3, 2)).save(tmp_path / "sound.png")
+    found = list_images(tmp_path)
+    assert [path.name for path in found] == sorted(["circle.png", "zero.png", "pipe.png", strange.name, "sound.png"])
+    for path in found:
+        if path.name == "sound.png":
+            assert read_image(path).pixels.shape == (2, 3, 3)
+        else:
+            with pytest.raises(DataError) as caught:
+                read_image(path)
+            assert caught.value.path == path

@@ -249,3 +249,17 @@ def _not_loading(timm: Any, found: list[Convert | None]) -> Iterator[None]:
         yield
     finally:
         builder.load_pretrained = loader
+
+
+def parameter_count(name: str) -> int:
+    """How many numbers ``TimmBackbone(name)`` would be built with, found out without allocating them.
+
+    0 where timm cannot build the model without memory. Raises ``UsageError`` if timm has no such model.
+    """
+    model = model_name(name)
+    try:
+        with torch.device("meta"):
+            net = create(model, for_loading=False)[0]
+    except (UsageError, RuntimeError, NotImplementedError):  # some compute with what they have just allocated
+        return 0
+    return sum(parameter.numel() for parameter in net.parameters())

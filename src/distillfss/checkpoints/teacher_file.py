@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from distillfss import __version__
 from distillfss.artifact import load_strictly
 from distillfss.backbones.base import Backbone
 from distillfss.checkpoints import names
+from distillfss.checkpoints.guarded import description, format_version, open_tensors, printable, read_all, text_of
 from distillfss.errors import ModelFileError
 from distillfss.io.files import atomic_write
 from distillfss.models.dcama import DcamaTeacher
@@ -139,38 +139,27 @@ def load_start(path: str | Path, teacher: Teacher, backbone: str, backbone_sha25
 
 
 def _read(path: Path) -> tuple[TeacherInfo, dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ModelFileError("this is no teacher file", path=path, cure=_FETCH_AGAIN)
-            if not metadata.get("format_version", "").isdecimal():
-                raise ModelFileError("its format version is missing", path=path, cure=_FETCH_AGAIN)
-            if int(metadata["format_version"]) > FORMAT_VERSION:
-                raise ModelFileError(
-                    f"its format version {metadata['format_version']} is newer than {FORMAT_VERSION}",
-                    path=path,
-                    cure="Update distillfss: pip install --upgrade distillfss",
-                )
-            raw = json.loads(metadata["info"])
+    with open_tensors(path, "teacher file", _FETCH_AGAIN) as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ModelFileError("this is no teacher file", path=path, cure=_FETCH_AGAIN)
+        format_version(metadata, FORMAT_VERSION, path, _FETCH_AGAIN)
+        try:
+            raw = description(metadata["info"])
             info = TeacherInfo(
-                backbone=str(raw["backbone"]),
+                backbone=text_of(raw, "backbone"),
                 concat_support=bool(raw["concat_support"]),
-                architecture=str(raw["architecture"]),
+                architecture=text_of(raw, "architecture"),
                 size=int(raw["size"]),
                 summary=dict(raw["summary"]),
-                library_version=str(raw["library_version"]),
-                backbone_sha256=str(raw.get("backbone_sha256", "")),
+                library_version=text_of(raw, "library_version"),
+                backbone_sha256=text_of(raw, "backbone_sha256", ""),
             )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except FileNotFoundError as error:
-        raise ModelFileError("there is no such file", path=path, cure="Check the path") from error
-    except OSError as error:
-        raise ModelFileError(f"it cannot be read ({error.strerror or error})", path=path, cure="Check it") from error
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"this is no teacher file, or it is damaged or cut short ({error})", path=path, cure=_FETCH_AGAIN
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = printable(repr(error))
+            raise ModelFileError(f"its description is damaged ({reason})", path=path, cure=_FETCH_AGAIN) from error
+        tensors = read_all(file, path, _FETCH_AGAIN)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
     return info, tensors

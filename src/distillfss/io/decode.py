@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from PIL import Image
 
 from distillfss.errors import DataError
 from distillfss.io.deep import join_bytes, lower_byte_twin, misread_layout, raw_modes, white_is_zero
-from distillfss.io.opening import decoding, open_picture, quiet
+from distillfss.io.isolation import decode_apart
+from distillfss.io.opening import decoding, identify, quiet
 from distillfss.io.pixels import array_to_rgb8, loaded_to_array
+from distillfss.io.png import check_complete
 
 _ORIENTATION = 0x0112
 _TURN = {
@@ -39,7 +42,8 @@ def read_image(path: str | Path) -> DecodedImage:
 
     EXIF orientation is applied once; 16 bits per channel are stretched to 8 (``pixels.stretch_to_8bit``); palette,
     1-bit, grey and CMYK become RGB; transparent pixels are laid over white. Of several frames the first is read. Each
-    of these conversions that can change what is seen gives a notice naming the file and the cure.
+    of these conversions that can change what is seen gives a notice naming the file and the cure. The file is decoded
+    in a process of its own (``isolation``), so one that crashes or occupies the decoder is an error like any other.
 
     Raises
     ------
@@ -47,13 +51,15 @@ def read_image(path: str | Path) -> DecodedImage:
         Missing, unreadable, not an allowed format, too large, truncated, or with values whose range is unknown.
     """
     path = Path(path)
-    with open_picture(path) as image:
-        array, notes = picture_array(image, path)
-    try:
-        pixels, more = array_to_rgb8(array)
-    except DataError as exc:
-        raise DataError(exc.problem, cure=exc.cure, path=path) from exc
-    return DecodedImage(pixels, tuple(f"{path}: {note}" for note in [*notes, *more]))
+    pixels, notes = decode_apart("image", decode_image, path)
+    return DecodedImage(pixels, tuple(f"{path}: {note}" for note in notes))
+
+
+def decode_image(file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
+    """An open file → pixels uint8 (H, W, 3) and notes, by the rules of ``read_image``, in this very process."""
+    array, notes = picture_array(identify(file, None), None)
+    pixels, more = array_to_rgb8(array)
+    return pixels, notes + more
 
 
 def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
@@ -123,7 +129,10 @@ def load_upright(
         # a PNG may hold its EXIF behind the pixels.
         tag = _orientation(image) if image.format == "TIFF" and raw_modes(image) else None
         lower = lower_byte_twin(image)
+        stream, interlaced = getattr(image, "fp", None), bool(image.info.get("interlace"))
         image.load()
+        if image.format == "PNG" and stream is not None and (interlaced or _ends_in_zeros(image)):
+            check_complete(stream, path)
         orientation = tag or _orientation(image)
         if tag is None and orientation != 1:
             image = image.transpose(_TURN[orientation])
@@ -133,6 +142,12 @@ def load_upright(
     if white_is_zero(image):
         image = Image.fromarray(0xFFFF - np.asarray(image).astype(np.uint16))
     return image, orientation, None, notes
+
+
+def _ends_in_zeros(image: Image.Image) -> bool:
+    """Whether the last row is what it was before decoding, so that it may never have been reached."""
+    width, height = image.size
+    return image.crop((0, height - 1, width, height)).getbbox(alpha_only=False) is None
 
 
 def _orientation(image: Image.Image) -> int:

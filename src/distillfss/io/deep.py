@@ -72,6 +72,8 @@ def misread_layout(image: Image.Image) -> str | None:
         return "a TIFF of signed 8-bit values"
     if image.format == "PPM" and image.mode == "RGB" and ppm_maximum(image) > 255:
         return "a PPM of 16 bits per colour"
+    if image.format == "BMP" and any(tile.codec_name == "bmp_rle" for tile in getattr(image, "tile", None) or []):
+        return "a run-length encoded BMP (Pillow makes a picture of anything that follows)"
     for mode in raw_modes(image):
         if _MISREAD.fullmatch(mode):
             return "a TIFF of 16-bit CMYK" if mode.startswith("CMYK") else "a TIFF of 16-bit premultiplied alpha"

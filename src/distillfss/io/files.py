@@ -132,7 +132,9 @@ def pictures_in(folder: Path) -> list[Path]:
     """Sorted files of ``folder`` that have a picture's suffix; links that lead nowhere count, folders do not."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if _is_picture_name(entry.name) and not entry.is_dir())
+            return sorted(
+                Path(entry.path) for entry in entries if _is_picture_name(entry.name) and not _is_folder(entry)
+            )
     except PermissionError as exc:
         raise _no_listing(folder) from exc
     except OSError as exc:
@@ -154,6 +156,13 @@ def _matching(pattern: str) -> list[Path]:
     if not pictures:
         raise DataError("no picture matches this pattern", cure="Check the pattern", path=pattern)
     return pictures
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle: a fault of this file, which is told when it is read, not of the whole folder
+        return False
 
 
 def _is_picture_name(name: str) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from distillfss.errors import DataError
+from distillfss.io.json_file import read_json
 from distillfss.io.masks import IGNORE
 
 META = "meta.json"
+MAX_META_BYTES = 16 * 2**20
 MAX_CLASSES = 20
+MAX_NAME = 100
+"""Characters of a class name."""
 
 _NAMES_CURE = 'Write {"classes": ["background", "first class", ...]}, where the position is the mask value'
 
@@ -43,13 +46,9 @@ def read_legend(folder: Path) -> Legend:
     """
     path = folder / META
     try:
-        meta = json.loads(path.read_text(encoding="utf-8-sig"))
+        meta = read_json(path, MAX_META_BYTES)
     except FileNotFoundError:
         return Legend()
-    except OSError as exc:
-        raise DataError(f"cannot be read ({exc.strerror})", cure="Allow reading it, or remove it", path=path) from exc
-    except (ValueError, RecursionError) as exc:
-        raise DataError(f"is not valid JSON ({exc})", cure="Repair it, or remove it", path=path) from exc
     if not isinstance(meta, dict):
         raise DataError("holds no JSON object", cure=_NAMES_CURE, path=path)
     ignore = meta.get("ignore_index")
@@ -77,6 +76,9 @@ def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[
     for name in names:
         if not name or not name.isprintable():
             raise DataError(f"the class name {name!r} cannot be shown", cure="Give every class a name", path=path)
+        if len(name) > MAX_NAME:
+            problem = f"the class name {name[:30]!r}... has {len(name)} characters, the limit is {MAX_NAME}"
+            raise DataError(problem, cure="Give the class a shorter name", path=path)
         if _is_background(name):
             raise DataError("background is named at another place than the first", cure=_NAMES_CURE, path=path)
         if names.count(name) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from distillfss.errors import DataError
 from distillfss.io.decode import load_upright
 from distillfss.io.deep import ppm_maximum
 from distillfss.io.files import atomic_write
-from distillfss.io.opening import decoding, open_picture
+from distillfss.io.isolation import decode_apart
+from distillfss.io.opening import decoding, identify
 
 IGNORE = 255
 
@@ -57,13 +59,15 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
         Whatever ``read_image`` refuses, and: lossy files, colour masks, values above 255 or negative, floats, several
         frames, transparency that carries information, and black-and-white palettes whose index 0 is white.
     """
-    path = Path(path)
-    with open_picture(path) as image:
-        _refuse_unsuited(image, path)
-        upright, _, deep, _ = load_upright(image, path)
-        if deep is not None:
-            return _single_channel(deep, 0xFFFF, path)
-        return _indices(upright, path)
+    return decode_apart("mask", decode_mask, Path(path))[0]
+
+
+def decode_mask(file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
+    """An open file → class indices uint8 (H, W), by the rules of ``read_mask``, and no notes; in this very process."""
+    image = identify(file, None)
+    _refuse_unsuited(image, None)
+    upright, _, deep, _ = load_upright(image, None)
+    return (_indices(upright, None) if deep is None else _single_channel(deep, 0xFFFF, None)), []
 
 
 def mask_from_array(mask: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
@@ -96,7 +100,7 @@ def write_mask(path: str | Path, mask: NDArray[np.generic]) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def _refuse_unsuited(image: Image.Image, path: Path) -> None:
+def _refuse_unsuited(image: Image.Image, path: Path | None) -> None:
     """What the header alone shows."""
     compression = str(image.info.get("compression", ""))
     if image.format in ("JPEG", "MPO", "WEBP") or "jpeg" in compression or "webp" in compression:

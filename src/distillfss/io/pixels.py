@@ -117,6 +117,11 @@ def loaded_to_array(image: Image.Image) -> tuple[NDArray[np.generic], list[str]]
         raise DataError(f"has the colour space {mode}, which is not supported", cure="Save it as RGB")
     if mode == "La":  # premultiplied; Pillow converts it to LA only
         image = image.convert("LA")
+    if mode == "P" and (colours := len(image.getpalette() or ()) // 3) <= (highest := int(np.asarray(image).max())):
+        raise DataError(
+            f"a pixel has the colour number {highest}, but there are only {colours} colours in its palette",
+            cure="Copy it again from its source; if it opens elsewhere, save it as RGB PNG",
+        )
     wanted = "RGBA" if image.has_transparency_data else "RGB"
     return np.asarray(image if mode == wanted else image.convert(wanted)), []
 

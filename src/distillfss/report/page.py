@@ -145,7 +145,7 @@ def headline(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill a template of ``report/templates``; everything put in is escaped."""
+    """Fill a template of ``report/templates``; everything put in is escaped, and can be encoded as UTF-8."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -157,4 +157,5 @@ def render(template: str, **context: Any) -> str:
     )
     errors = [(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in ERROR_COLOURS]
     today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(version=__version__, made=today, error_colours=errors, **context)
+    page = environment.get_template(template).render(version=__version__, made=today, error_colours=errors, **context)
+    return page.encode(errors="backslashreplace").decode()  # file names need not be valid text
