@@ -114,28 +114,25 @@ def test_extras_are_made_up_for_where_only_the_mask_is_there(
     with Image.open(out / "overlays" / "im0.jpg") as shown:
         assert shown.size == (image.shape[1], image.shape[0])
         assert np.abs(np.asarray(shown)[mask == 1].astype(int) - image[mask == 1]).mean() > 10
-    with np.load(out / "probabilities" / "im0.npz") as stored:
-        assert stored["class_names"].tolist() == ["background", "bright"]
-        assert stored["probabilities"].dtype == np.float16
-        np.testing.assert_array_equal(stored["probabilities"].argmax(axis=-1), mask)
+    with Image.open(out / "probabilities" / "im0.tif") as stored:
+        stored.seek(1)
+        np.testing.assert_array_equal(np.asarray(stored), mask * np.uint16(65535))
     assert predict_images(segmenter, images, out, overlay=True, probabilities=True).skipped_existing == 4
 
 
 def test_a_failing_disk_stops_the_run_and_keeps_what_is_there(
     images: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import distillfss.io.masks as masks
+    import distillfss.places as places
 
-    real, count = masks.write_mask, 0
+    real = places.atomic_write
 
-    def full_after_two(path: Path, mask: np.ndarray) -> None:
-        nonlocal count
-        count += 1
-        if count > 2:
+    def full_after_two(path: Path, data: bytes) -> None:
+        if path.name not in ("im0.png", "im1.png"):
             raise OutputError("the disk is full", cure="Free some space", path=path)
-        real(path, mask)
+        real(path, data)
 
-    monkeypatch.setattr(masks, "write_mask", full_after_two)
+    monkeypatch.setattr(places, "atomic_write", full_after_two)
     summary = PredictSummary(tmp_path, 0)
     with pytest.raises(OutputError, match="disk is full"):
         predict_images(segmenter, images, tmp_path / "out", summary=summary)

@@ -68,7 +68,7 @@ def test_a_pattern_and_extras(images: Path, tmp_path: Path, capsys: pytest.Captu
     assert {str(path.relative_to(out)) for path in out.rglob("im*")} == {
         f"{kind}im{number}.{suffix}"
         for number in (0, 1)
-        for kind, suffix in (("", "png"), ("overlays/", "jpg"), ("probabilities/", "npz"))
+        for kind, suffix in (("", "png"), ("overlays/", "jpg"), ("probabilities/", "tif"))
     }
 
 
