@@ -104,7 +104,7 @@ class Plan:
         return next(name for name in self.names if type(output) is OUTPUTS[name])
 
     def collect(self) -> dict[str, int]:
-        """Write the files about all images that this run or one before it changed.
+        """Write the files about all images where there is something new in them.
 
         Returns
         -------
@@ -113,13 +113,11 @@ class Plan:
         """
         written: dict[str, int] = {}
         for name, output in zip(self.names, self.outputs, strict=True):
-            there = all(self.place.exists(file) for file in output.shared_files())
-            if not output.shared_files() or (there and not self.todo):
-                continue
             records = self.records.of(output.record_key) if output.record_key else {}
             for file, data in output.collect(records).items():
-                self.place.write(file, data)
-            written[name] = len(output.shared_files())
+                if not self.place.exists(file) or self.place.read(file) != data:
+                    self.place.write(file, data)
+                    written[name] = written.get(name, 0) + 1
         self.records.compact()
         return written
 
@@ -133,7 +131,7 @@ class Plan:
 
     def _folders(self) -> list[str]:
         files = [target for job in self.todo for output in job.wanted if (target := output.target(job.stem))]
-        files += [file for output in self.outputs for file in output.shared_files() if self.todo]
+        files += [file for output in self.outputs for file in output.shared_files()]
         return sorted({posixpath.dirname(file) for file in files})
 
     def _refuse_collisions(self, jobs: Sequence[Job]) -> None:

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import tempfile
 import threading
 import traceback
@@ -182,7 +183,7 @@ def _spread(
         num_cpus=None if gpus else 1,
         num_gpus=1 if gpus else None,
     )
-    for row in results.iter_rows():
+    for row in _rows(results):
         outcome = json.loads(row["outcome"])
         if "stop" in outcome:
             problem, cure, path = outcome["stop"]
@@ -191,6 +192,20 @@ def _spread(
             raise RuntimeError(f"in a Ray worker:\n{outcome['bug']}")
         # records were written by the worker
         settle(plan, done, plan.todo[int(row["number"])], outcome.get("reason", {}), progress)
+
+
+def _rows(results: Any) -> Iterator[dict[str, Any]]:
+    """What Ray Data gives back, as it comes."""
+    import ray
+
+    try:
+        yield from results.iter_rows()
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()
+        raise UsageError(
+            f"the Ray workers fail ({reason[-1] if reason else type(error).__name__})",
+            cure="Install the same version of distillfss, with what the model needs, on every node",
+        ) from error
 
 
 def _row(plan: Plan, number: int, job: Job) -> dict[str, Any]:
@@ -232,6 +247,8 @@ def _cluster(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _refuse_silent(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -240,9 +257,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        cure = "Start one with 'ray start --head', or leave --ray-address out to compute on this machine"
-        where = address or "this machine"
-        raise UsageError(f"no Ray cluster answers at {where} ({error})", cure=cure) from error
+        raise _no_cluster(address or "this machine", error) from error
     finally:
         # Ray would end the process on SIGTERM; ours is the same as Ctrl-C
         if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
@@ -251,3 +266,19 @@ def _cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Ray itself tries for five minutes, and then ends the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(where: str, error: Exception) -> UsageError:
+    cure = "Start one with 'ray start --head', or leave --ray-address out to compute on this machine"
+    return UsageError(f"no Ray cluster answers at {where} ({error})", cure=cure)

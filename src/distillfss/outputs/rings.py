@@ -71,4 +71,6 @@ def cut_open(rings: list[NDArray[np.int64]]) -> NDArray[np.int64]:
         at = int(np.argmax(np.where(met, ring[:, 0], -1)))
         cut = np.array([[ring[at, 0], y]])
         ring = np.concatenate([ring[: at + 1], cut, hole, hole[:1], cut, ring[at + 1 :]])
-    return ring
+    # where a cut ends at a corner, that corner is there twice
+    kept: NDArray[np.int64] = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
+    return kept

@@ -114,10 +114,11 @@ def _on_the_ground(transform: Any, crs: Any, size: tuple[int, int]) -> float:
     width, height = size
     steps = 16
     along = [step / steps for step in range(steps)]
-    outline = [(width * t, 0.0) for t in along] + [(width, height * t) for t in along]
-    outline += [(width * (1 - t), height) for t in along] + [(0.0, height * (1 - t)) for t in along]
-    places = [transform @ corner for corner in outline]
-    middle = transform @ (width / 2, height / 2)
+    outline = [(width * s, 0.0) for s in along] + [(width, height * s) for s in along]
+    outline += [(width * (1 - s), height) for s in along] + [(0.0, height * (1 - s)) for s in along]
+    t = transform
+    places = [(t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f) for x, y in [*outline, (width / 2, height / 2)]]
+    middle = places.pop()
     (longitude,), (latitude,) = reproject(crs, "EPSG:4326", [middle[0]], [middle[1]])
     equal_area = f"+proj=laea +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m"
     xs, ys = reproject(crs, equal_area, [x for x, _ in places], [y for _, y in places])
