@@ -67,8 +67,12 @@ def test_images_at_an_address(tmp_path: Path) -> None:
         pass
 
 
-def test_a_query_stays_at_the_end() -> None:
-    assert str(RemoteImage("s3://bucket/scans?region=eu", "a.jpg")) == "s3://bucket/scans/a.jpg?region=eu"
+def test_passwords_in_addresses_are_not_shown() -> None:
+    image = RemoteImage("s3://key:secret@bucket/scans/?endpoint_override=x&token=secret", "a.jpg")
+    assert str(image) == "s3://bucket/scans/a.jpg"
+    with pytest.raises(UsageError) as caught:
+        open_place("nonsense://me:secret@x?token=secret")
+    assert "secret" not in str(caught.value)
 
 
 def test_from_one_address_to_another(tmp_path: Path, segmenter: BrightnessSegmenter) -> None:

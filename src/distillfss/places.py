@@ -32,8 +32,7 @@ class RemoteImage:
     name: str
 
     def __str__(self) -> str:
-        address, query = _split_query(self.root)
-        return f"{address.rstrip('/')}/{self.name}{query}"
+        return f"{shown(self.root)}/{self.name}"
 
 
 ImageSource = Path | RemoteImage
@@ -63,6 +62,12 @@ class Place(Protocol):
 def is_url(text: str | Path) -> bool:
     """Whether this is an address rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(text)) is not None
+
+
+def shown(url: str | Path) -> str:
+    """An address for people: without what may hold a password (s3://key:secret@bucket?...)."""
+    text = str(url)
+    return re.sub(r"//[^/@]*@", "//", _split_query(text)[0]).rstrip("/") if is_url(text) else text
 
 
 def find_images(images: str | Path | Iterable[str | Path]) -> list[ImageSource]:
@@ -224,11 +229,11 @@ def _list_address(url: str) -> list[ImageSource]:
             return [_image_at(url)]
         found = system.get_file_info(fs.FileSelector(root))
     except OSError as error:
-        raise DataError(f"{url}: cannot be listed ({_reason(error)})", cure="Check the address") from None
+        raise DataError(f"{shown(url)}: cannot be listed ({_reason(error)})", cure="Check the address") from None
     names = sorted(info.base_name for info in found if info.is_file)
     pictures = [name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
     if not pictures:
-        raise DataError(f"{url}: no pictures there", cure=f"Put pictures there ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{shown(url)}: no pictures there", cure=f"Put pictures there ({', '.join(sorted(SUFFIXES))})")
     return [RemoteImage(url, name) for name in pictures]
 
 
@@ -236,24 +241,24 @@ def _list_address(url: str) -> list[ImageSource]:
 def _filesystem(url: str) -> tuple[Any, str]:
     """pyarrow's file system for an address, fsspec's where pyarrow has none of its own, and the path in it."""
     if importlib.util.find_spec("pyarrow") is None:
-        raise UsageError(f"{url} needs pyarrow, which is not installed", cure="pip install 'distillfss[ray]'")
+        raise UsageError(f"{shown(url)} needs pyarrow, which is not installed", cure="pip install 'distillfss[ray]'")
     import pyarrow
     from pyarrow import fs
 
     try:
         system, path = fs.FileSystem.from_uri(url)
         return system, path
-    except pyarrow.ArrowInvalid as unknown:
+    except pyarrow.ArrowInvalid:
         try:
             import fsspec  # type: ignore[import-untyped]
 
             other, path = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError):
+        except (ImportError, ValueError):  # their messages repeat the address, password and all
             cure = "Give a folder, or an address such as s3://bucket/folder"
-            raise UsageError(f"{url}: {_reason(unknown)}", cure=cure) from None
+            raise UsageError(f"{shown(url)}: neither pyarrow nor fsspec knows this kind", cure=cure) from None
         return fs.PyFileSystem(fs.FSSpecHandler(other)), path
     except OSError as error:
-        raise UsageError(f"{url} cannot be reached ({_reason(error)})", cure="Check the address") from None
+        raise UsageError(f"{shown(url)} cannot be reached ({_reason(error)})", cure="Check the address") from None
 
 
 def _local(url: str) -> Path | None:

@@ -19,7 +19,7 @@ from distillfss.errors import DataError
 from distillfss.outputs.base import Output, Segmented
 from distillfss.outputs.scale import PixelArea, pixel_area
 from distillfss.overlapping import overlap
-from distillfss.places import ImageSource, Place, as_file, is_url
+from distillfss.places import ImageSource, Place, as_file, is_url, shown
 from distillfss.predict_plan import Job, Plan, PlanSettings
 
 # Called with (images done, images in all), first with 0 done.
@@ -202,7 +202,7 @@ def begin(
 ) -> Plan:
     """Find out what there is to do, and refuse what cannot work."""
     plan = Plan(settings, images, overwrite=overwrite)
-    done.out = settings.out if is_url(settings.out) else Path(settings.out)
+    done.out = shown(settings.out) if is_url(settings.out) else Path(settings.out)
     done.total, done.skipped_existing = plan.total, plan.total - len(plan.todo)
     done.files = dict.fromkeys(plan.names, 0)
     if progress:
