@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 from distillfss.errors import OutputError, UsageError
 from distillfss.io.masks import read_mask
-from distillfss.predicting import PredictSummary, predict_images
+from distillfss.outputs import OutputSettings, make_outputs
+from distillfss.predicting import PredictSummary, predict_images, segment_file
 
 
 @pytest.fixture
@@ -114,28 +116,25 @@ def test_extras_are_made_up_for_where_only_the_mask_is_there(
     with Image.open(out / "overlays" / "im0.jpg") as shown:
         assert shown.size == (image.shape[1], image.shape[0])
         assert np.abs(np.asarray(shown)[mask == 1].astype(int) - image[mask == 1]).mean() > 10
-    with np.load(out / "probabilities" / "im0.npz") as stored:
-        assert stored["class_names"].tolist() == ["background", "bright"]
-        assert stored["probabilities"].dtype == np.float16
-        np.testing.assert_array_equal(stored["probabilities"].argmax(axis=-1), mask)
+    with Image.open(out / "probabilities" / "im0.tif") as stored:
+        stored.seek(1)
+        np.testing.assert_array_equal(np.asarray(stored), mask * np.uint16(65535))
     assert predict_images(segmenter, images, out, overlay=True, probabilities=True).skipped_existing == 4
 
 
 def test_a_failing_disk_stops_the_run_and_keeps_what_is_there(
     images: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import distillfss.io.masks as masks
+    import distillfss.places as places
 
-    real, count = masks.write_mask, 0
+    real = places.atomic_write
 
-    def full_after_two(path: Path, mask: np.ndarray) -> None:
-        nonlocal count
-        count += 1
-        if count > 2:
+    def full_after_two(path: Path, data: bytes) -> None:
+        if path.name not in ("im0.png", "im1.png"):
             raise OutputError("the disk is full", cure="Free some space", path=path)
-        real(path, mask)
+        real(path, data)
 
-    monkeypatch.setattr(masks, "write_mask", full_after_two)
+    monkeypatch.setattr(places, "atomic_write", full_after_two)
     summary = PredictSummary(tmp_path, 0)
     with pytest.raises(OutputError, match="disk is full"):
         predict_images(segmenter, images, tmp_path / "out", summary=summary)
@@ -185,3 +184,107 @@ def test_broken_image_file_reports_only_itself(images: Path, tmp_path: Path, seg
     summary = predict_images(segmenter, images, tmp_path / "out")
     assert summary.written == 3
     assert [path.name for path, _ in summary.failed] == ["im0.png"]
+
+
+ALL = ("mask", "overlay", "probabilities", "coco", "yolo", "csv")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the records, by its path."""
+    files = (path for path in folder.rglob("*") if path.is_file() and ".distillfss-records" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_all_outputs_and_what_is_told_of_them(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    out = tmp_path / "out"
+    summary = predict_images(segmenter, images, out, outputs=ALL)
+    assert summary.files == {"mask": 4, "overlay": 4, "probabilities": 4, "coco": 1, "yolo": 5, "csv": 1}
+    assert summary.to_dict()["files"] == summary.files
+    per_image = ("{}.png", "overlays/{}.jpg", "probabilities/{}.tif", "yolo/labels/{}.txt")
+    expected = {name.format(f"im{number}") for name in per_image for number in range(4)}
+    before = contents(out)
+    assert set(before) == expected | {"coco.json", "yolo/data.yaml", "areas.csv"}
+    again = predict_images(segmenter, images, out, outputs=ALL)
+    assert (again.skipped_existing, again.files) == (4, dict.fromkeys(ALL, 0))
+    assert contents(out) == before
+
+
+def test_the_threads_give_what_one_image_at_a_time_gives(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    out = tmp_path / "out"
+    predict_images(segmenter, images, out, outputs=ALL)
+    settings = OutputSettings(segmenter.class_names)
+    for path in images.iterdir():
+        seen = segment_file(segmenter, path, probabilities=True, scale=True)
+        for output in make_outputs(["mask", "overlay", "probabilities", "yolo"], settings):
+            target = output.target(path.stem)
+            assert target is not None
+            assert (out / target).read_bytes() == output.encode(seen)
+
+
+def test_stopped_and_started_again_ends_in_the_same_files(
+    images: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_images(segmenter, images, tmp_path / "whole", outputs=ALL)
+    real, stops = segmenter.predict, 0
+
+    def predict(pixels: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        nonlocal stops
+        stops += 1
+        if stops % 2 == 0:
+            raise KeyboardInterrupt
+        return real(pixels, sizes)
+
+    monkeypatch.setattr(segmenter, "predict", predict)
+    out = tmp_path / "out"
+    for done in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            predict_images(segmenter, images, out, outputs=ALL)
+        assert len(list(out.glob("*.png"))) == done
+        assert not (out / "coco.json").exists()
+        assert not list(out.rglob("*.part"))
+    monkeypatch.undo()
+    assert predict_images(segmenter, images, out, outputs=ALL).written == 1
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_files_about_all_images_grow_with_them(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    out = tmp_path / "out"
+    predict_images(segmenter, [images / "im2.png"], out, outputs=["coco", "csv"])
+    assert set(contents(out)) == {"coco.json", "areas.csv"}
+    assert predict_images(segmenter, images, out, outputs=["coco", "csv"]).written == 3
+    predict_images(segmenter, images, tmp_path / "whole", outputs=["coco", "csv"])
+    assert contents(out) == contents(tmp_path / "whole")
+    # other settings are another file: made anew, whatever there is
+    rle = predict_images(segmenter, images, out, outputs=["coco", "csv"], coco_segmentation="rle")
+    assert (rle.written, rle.files) == (4, {"coco": 1, "csv": 0})
+    assert isinstance(json.loads(contents(out)["coco.json"])["annotations"][0]["segmentation"], dict)
+
+
+def test_a_table_somebody_else_made_is_left_alone(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "areas.csv").write_text("precious")
+    with pytest.raises(UsageError, match=r"areas\.csv is there already"):
+        predict_images(segmenter, images, tmp_path / "out", outputs=["mask", "csv"])
+    assert contents(tmp_path / "out") == {"areas.csv": b"precious"}
+    predict_images(segmenter, images, tmp_path / "out", outputs=["mask", "csv"], overwrite=True)
+    assert contents(tmp_path / "out")["areas.csv"].startswith(b"image,width")
+
+
+def test_metres_per_pixel_need_no_second_look(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    out = tmp_path / "out"
+    predict_images(segmenter, images, out, outputs=["csv"])
+    calls = segmenter.calls
+    predict_images(segmenter, images, out, outputs=["csv"], metres_per_pixel=0.5)
+    assert segmenter.calls == calls
+    assert contents(out)["areas.csv"].splitlines()[1].endswith(b",0.25,--metres-per-pixel")
+
+
+@pytest.mark.parametrize("names", [["mask", "jpeg"], [], [""]])
+def test_outputs_that_do_not_exist(
+    names: list[str], images: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    with pytest.raises(UsageError, match="output"):
+        predict_images(segmenter, images, tmp_path / "out", outputs=names)
+    assert not (tmp_path / "out").exists()

@@ -1,27 +1,29 @@
 """Masks for a folder of images: thousands of them, some unreadable, and the run may stop at any moment.
 
-Every mask is written whole or not at all, and nothing that exists is touched unless asked for, so starting the same
+Every file is written whole or not at all, and nothing that exists is touched unless asked for, so starting the same
 run again does the rest.
 """
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from distillfss.errors import DataError, OutputError, UsageError
+from distillfss.errors import DataError
+from distillfss.outputs.base import Output, Segmented
+from distillfss.outputs.scale import PixelArea, pixel_area
+from distillfss.overlapping import overlap
+from distillfss.places import ImageSource, Place, as_file, is_url, shown
+from distillfss.predict_plan import Job, Plan, PlanSettings
 
 # Called with (images done, images in all), first with 0 done.
 Tick = Callable[[int, int], None]
-
-OVERLAYS, PROBABILITIES = "overlays", "probabilities"
 
 
 class CanSegment(Protocol):
@@ -44,22 +46,25 @@ class PredictSummary:
     Attributes
     ----------
     out
-        The folder the masks are in.
+        The folder or address the results are at.
     total
         Images found.
     written
-        Images whose masks (and whatever else was asked for) were written by this run.
+        Images whose results were written by this run.
     skipped_existing
         Images left alone because everything asked for was there already.
     failed
         (image, reason) of every image that could not be used.
+    files
+        Files written by this run, by output; those about all images are counted with the others.
     """
 
-    out: Path
+    out: Path | str
     total: int
     written: int = 0
     skipped_existing: int = 0
-    failed: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[tuple[ImageSource, str]] = field(default_factory=list)
+    files: dict[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -74,21 +79,39 @@ class PredictSummary:
             "written": self.written,
             "skipped_existing": self.skipped_existing,
             "failed": [{"image": str(path), "reason": reason} for path, reason in self.failed],
+            "files": dict(self.files),
         }
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One image and the files wanted for it."""
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as it was read: ``pixels`` (H, W, 3) uint8 RGB, and the area of one of them where that was asked for."""
 
-    image: Path
-    mask: Path
-    overlay: Path | None
-    probabilities: Path | None
+    pixels: NDArray[np.uint8]
+    pixel_area: PixelArea | None = None
 
-    @property
-    def targets(self) -> list[Path]:
-        return [path for path in (self.mask, self.overlay, self.probabilities) if path]
+
+def read_picture(file: Path, *, scale: bool = False) -> Picture:
+    """From file to pixels; runs in a reading thread."""
+    from distillfss.io.decode import read_image
+
+    return Picture(read_image(file).pixels, pixel_area(file) if scale else None)
+
+
+def segment_picture(
+    segmenter: CanSegment, picture: Picture, *, probabilities: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    """From pixels to mask (H, W) and, on request, probabilities (H, W, n + 1); runs in one thread, one at a time."""
+    if probabilities:
+        return segmenter(picture.pixels, probabilities=True)
+    return segmenter(picture.pixels), None
+
+
+def segment_file(segmenter: CanSegment, file: Path, *, probabilities: bool = False, scale: bool = False) -> Segmented:
+    """The whole way of one image: what ``segment_jobs`` does in its threads, one step after the other."""
+    picture = read_picture(file, scale=scale)
+    mask, likely = segment_picture(segmenter, picture, probabilities=probabilities)
+    return Segmented(file.name, picture.pixels, mask, likely, picture.pixel_area)
 
 
 def predict_images(
@@ -96,27 +119,35 @@ def predict_images(
     images: str | Path | Iterable[str | Path],
     out: str | Path,
     *,
+    outputs: Sequence[str] = ("mask",),
     overwrite: bool = False,
     overlay: bool = False,
     probabilities: bool = False,
+    coco_segmentation: str = "polygon",
+    instances: str = "component",
+    metres_per_pixel: float | None = None,
     progress: Tick | None = None,
     summary: PredictSummary | None = None,
 ) -> PredictSummary:
-    """Write one mask ``out/STEM.png`` (class indices, 0 = background) per image.
+    """Write masks, or whatever ``outputs`` names, of many images.
+
+    Images are read, segmented and written at the same time, one by one through the model, so results depend neither on
+    threads nor on the other images.
 
     Parameters
     ----------
     images
-        A folder, one image, a glob pattern, or the paths themselves.
+        A folder, one image, a glob pattern, an address such as ``s3://bucket/scans``, or the paths themselves.
     out
-        Folder of the masks; made if it is not there. It must not be a folder the images are in.
+        Folder or address of the results; made if it is not there. It must not be a folder the images are in.
+    outputs
+        Names of ``distillfss.outputs.OUTPUTS``: mask, overlay, probabilities, coco, yolo, csv.
     overwrite
         Write again what exists. Without it, existing files are left alone.
-    overlay
-        Also write ``out/overlays/STEM.jpg``, the image with the classes drawn over it.
-    probabilities
-        Also write ``out/probabilities/STEM.npz``: ``probabilities`` float16 (H, W, n + 1), background first, and
-        ``class_names``.
+    overlay, probabilities
+        The same as naming them in ``outputs``.
+    coco_segmentation, instances, metres_per_pixel
+        See ``distillfss.outputs.OutputSettings``.
     progress
         Called with (images done, images in all).
     summary
@@ -125,140 +156,141 @@ def predict_images(
     Raises
     ------
     UsageError
-        Before anything is written: two images would get the same mask file, or a mask would land among the images.
+        Before anything is written: two images would get the same file, a result would land among the images, or an
+        output is unknown or lacks its package.
     OutputError
         If a file cannot be written; what was written before stays.
     """
-    paths = _image_paths(images)
-    target = Path(out)
-    jobs = [_job(path, target, overlay, probabilities) for path in paths]
-    _refuse_collisions(jobs)
-    _refuse_inputs(jobs)
-    done = summary if summary is not None else PredictSummary(target, len(jobs))
-    done.out, done.total = target, len(jobs)
-    todo: list[tuple[_Job, list[Path]]] = []
-    for job in jobs:
-        missing = job.targets if overwrite else [path for path in job.targets if not _exists(path)]
-        if missing:
-            todo.append((job, missing))
-    done.skipped_existing = len(jobs) - len(todo)
-    _make_folders(todo)
-    if progress:
-        progress(done.done, done.total)
-    for (job, missing), pixels in zip(todo, _read_ahead([job.image for job, _ in todo]), strict=True):
-        try:
-            _write(segmenter, job, missing, pixels.result())
-            done.written += 1
-        except DataError as error:
-            done.failed.append((job.image, f"{error.problem}. {error.cure}"))
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            done.failed.append((job.image, "not enough memory for an image of this size. Cut it into tiles"))
-        if progress:
-            progress(done.done, done.total)
+    extras = [name for name, asked in (("overlay", overlay), ("probabilities", probabilities)) if asked]
+    settings = PlanSettings(
+        out=str(out),
+        outputs=(*outputs, *extras),
+        class_names=tuple(segmenter.class_names),
+        coco_segmentation=coco_segmentation,
+        instances=instances,
+        metres_per_pixel=metres_per_pixel,
+    )
+    return predict(segmenter, settings, images, overwrite=overwrite, progress=progress, summary=summary)
+
+
+def predict(
+    segmenter: CanSegment,
+    settings: PlanSettings,
+    images: str | Path | Iterable[str | Path],
+    *,
+    overwrite: bool = False,
+    progress: Tick | None = None,
+    summary: PredictSummary | None = None,
+) -> PredictSummary:
+    """As ``predict_images``, with what to write where in one place."""
+    done = summary if summary is not None else PredictSummary(settings.out, 0)
+    plan = begin(settings, images, overwrite, done, progress)
+    try:
+        segment_jobs(segmenter, plan.place, plan.todo, lambda job, outcome: settle(plan, done, job, outcome, progress))
+    finally:
+        plan.records.flush()
+    end(plan, done)
     return done
 
 
-def _image_paths(images: str | Path | Iterable[str | Path]) -> list[Path]:
-    from distillfss.io.files import list_images
-
-    if isinstance(images, str | Path):
-        return list(list_images(images))
-    return [Path(path) for path in images]
-
-
-def _job(image: Path, out: Path, overlay: bool, probabilities: bool) -> _Job:
-    return _Job(
-        image,
-        out / f"{image.stem}.png",
-        out / OVERLAYS / f"{image.stem}.jpg" if overlay else None,
-        out / PROBABILITIES / f"{image.stem}.npz" if probabilities else None,
-    )
-
-
-def _refuse_collisions(jobs: list[_Job]) -> None:
-    """Two images must not share a mask file, not even on a file system that ignores case."""
-    seen: dict[str, Path] = {}
-    for job in jobs:
-        key = job.mask.name.casefold()
-        if key in seen:
-            raise UsageError(
-                f"{seen[key].name} and {job.image.name} would both get the mask {job.mask.name}",
-                cure="Rename one of them or predict them into different folders",
-                path=job.image,
-            )
-        seen[key] = job.image
+def begin(
+    settings: PlanSettings,
+    images: str | Path | Iterable[str | Path],
+    overwrite: bool,
+    done: PredictSummary,
+    progress: Tick | None,
+) -> Plan:
+    """Find out what there is to do, and refuse what cannot work."""
+    plan = Plan(settings, images, overwrite=overwrite)
+    done.out = shown(settings.out) if is_url(settings.out) else Path(settings.out)
+    done.total, done.skipped_existing = plan.total, plan.total - len(plan.todo)
+    done.files = dict.fromkeys(plan.names, 0)
+    if progress:
+        progress(done.done, done.total)
+    return plan
 
 
-def _refuse_inputs(jobs: list[_Job]) -> None:
-    """Nothing is written into a folder the images are in: a mask could replace one, or be taken for one next time."""
-    sources = {job.image.parent.resolve() for job in jobs}
-    for folder in {target.parent for job in jobs for target in job.targets}:
-        if folder.resolve() in sources:
-            raise UsageError("the images are in this folder", cure="Choose another one for the masks", path=folder)
+Outcome = dict[str, Any] | str
+"""Of one image: its record, or the reason it could not be used."""
 
 
-def _exists(path: Path) -> bool:
-    """As ``Path.exists``, but False where the folder may not be looked into: writing there then says what is wrong."""
-    return os.path.exists(path)  # noqa: PTH110
-
-
-def _make_folders(todo: list[tuple[_Job, list[Path]]]) -> None:
-    for folder in sorted({path.parent for _, missing in todo for path in missing}):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot make this folder ({error.strerror})", cure="Choose another folder", path=folder
-            ) from None
-
-
-def _read_ahead(paths: list[Path], depth: int = 2) -> Iterator[Future[np.ndarray]]:
-    """Decode the next images in a thread while the model works on the present one."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        waiting: list[Future[np.ndarray]] = []
-        try:
-            for path in paths:
-                waiting.append(pool.submit(_pixels, path))
-                if len(waiting) > depth:
-                    yield waiting.pop(0)
-            yield from waiting
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _pixels(path: Path) -> np.ndarray:
-    from distillfss.io.decode import read_image
-
-    return read_image(path).pixels
-
-
-def _write(segmenter: CanSegment, job: _Job, missing: list[Path], pixels: np.ndarray) -> None:
-    """Predict one image and write the files of ``missing``."""
-    from distillfss.io.files import atomic_write
-    from distillfss.io.masks import write_mask
-
-    if job.probabilities in missing:
-        mask, likely = segmenter(pixels, probabilities=True)
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            probabilities=likely.astype(np.float16),
-            class_names=np.array(["background", *segmenter.class_names]),
-        )
-        atomic_write(job.probabilities, buffer.getvalue())
+def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progress: Tick | None) -> None:
+    """Note what became of an image."""
+    if isinstance(outcome, str):
+        done.failed.append((job.image, outcome))
     else:
-        mask = segmenter(pixels)
-    if job.overlay in missing:
-        from distillfss.report.overlay import encode_jpeg, overlay
+        plan.records.add(job.name, outcome)
+        done.written += 1
+        for output in job.wanted:
+            done.files[plan.name_of(output)] += output.target(job.stem) is not None
+    if progress:
+        progress(done.done, done.total)
 
-        atomic_write(job.overlay, encode_jpeg(overlay(pixels, mask)))
-    if job.mask in missing:
-        write_mask(job.mask, mask)
+
+def end(plan: Plan, done: PredictSummary) -> None:
+    """Write the files about all images."""
+    for name, files in plan.collect().items():
+        done.files[name] += files
+
+
+def segment_jobs(
+    segmenter: CanSegment, place: Place, jobs: Sequence[Job], settle: Callable[[Job, Outcome], None]
+) -> None:
+    """Segment images and write the files of each, telling ``settle`` in the order of the jobs.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+
+    def read(job: Job) -> Picture:
+        with as_file(job.image) as file:
+            return read_picture(file, scale=any(output.wants_scale for output in job.wanted))
+
+    def work(job: Job, picture: Picture) -> Segmented:
+        wanted = any(output.wants_probabilities for output in job.wanted)
+        mask, likely = segment_picture(segmenter, picture, probabilities=wanted)
+        return Segmented(job.name, picture.pixels, mask, likely, picture.pixel_area)
+
+    def write(job: Job, seen: Segmented) -> dict[str, Any]:
+        return write_outputs(place, job.stem, seen, job.wanted)
+
+    def done(job: Job, result: dict[str, Any] | Exception) -> None:
+        settle(job, result if isinstance(result, dict) else _reason(result))
+
+    threads = min(4, cores())
+    overlap(jobs, read, work, write, done, readers=threads, writers=4, size=lambda picture: picture.pixels.nbytes)
+
+
+def write_outputs(place: Place, stem: str, seen: Segmented, wanted: Sequence[Output]) -> dict[str, Any]:
+    """Write the files of one image; returns its record for those about all images. Runs in a writing thread."""
+    record = {}
+    for output in wanted:
+        if output.record_key:
+            record[output.record_key] = output.record(seen)
+        target = output.target(stem)
+        if target:
+            place.write(target, output.encode(seen))
+    return record
+
+
+def _reason(error: Exception) -> str:
+    """Why an image is left out; anything that is not about this image alone is raised."""
+    if isinstance(error, DataError):
+        return f"{error.problem}. {error.cure}"
+    if _out_of_memory(error):
+        return "not enough memory for an image of this size. Cut it into tiles"
+    raise error
 
 
 def _out_of_memory(error: Exception) -> bool:
     """PyTorch reports it as RuntimeError; its wording differs by device."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    told = isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return isinstance(error, MemoryError) or told
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ from PIL import Image
 
 from distillfss.cli import main
 from distillfss.io.masks import read_mask
+from distillfss.outputs import OUTPUTS
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_pattern_and_extras(images: Path, tmp_path: Path, capsys: pytest.Captu
     assert {str(path.relative_to(out)) for path in out.rglob("im*")} == {
         f"{kind}im{number}.{suffix}"
         for number in (0, 1)
-        for kind, suffix in (("", "png"), ("overlays/", "jpg"), ("probabilities/", "npz"))
+        for kind, suffix in (("", "png"), ("overlays/", "jpg"), ("probabilities/", "tif"))
     }
 
 
@@ -120,3 +121,53 @@ def test_errors_name_the_cure_and_write_nothing(
     assert len(error) == 1
     assert expected in error[0]
     assert not (tmp_path / "masks").exists()
+
+
+def test_every_output_is_named_in_help_and_summary(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "masks"
+    words = ["predict", "model", str(images), "--out", str(out), "--outputs", "mask, coco,csv,yolo"]
+    assert main([*words, "--coco-segmentation", "rle", "--instances", "class", "--metres-per-pixel", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"3 masks written to {out} in ")
+    assert lines[1:] == [
+        "  coco: coco.json (1 file)",
+        "  yolo: yolo/labels/STEM.txt, yolo/data.yaml (4 files)",
+        "  csv: areas.csv (1 file)",
+    ]
+    annotations = json.loads((out / "coco.json").read_text())["annotations"]
+    assert [sorted(annotation["segmentation"]) for annotation in annotations] == [["counts", "size"]] * 3
+    assert (out / "areas.csv").read_text().splitlines()[2].endswith(",0.25,--metres-per-pixel")
+    assert main(["predict", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name} " in shown for name in OUTPUTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--outputs", "mask,jpeg"], "there is no output 'jpeg'. Choose from mask, overlay, probabilities"),
+        (["--outputs", ""], "there is no output ''"),
+        (["--metres-per-pixel", "0"], "a pixel of 0.0 metres"),
+        (["--workers", "2"], "--workers is only for Ray. Add --executor ray"),
+        (["--ray-address", "x:1"], "--ray-address is only for Ray. Add --executor ray"),
+    ],
+)
+def test_options_that_make_no_sense(
+    words: list[str], expected: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "model", str(images), "--out", str(tmp_path / "masks"), *words]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert "loading" not in error
+    assert not (tmp_path / "masks").exists()
+
+
+def test_a_package_that_is_missing_is_named(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["predict", "model", str(images), "--out", str(tmp_path / "masks"), "--outputs", "yolo"]) == 2
+    error = capsys.readouterr().err
+    assert "--outputs yolo needs rasterio, which is not installed. pip install 'distillfss[outputs]'" in error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,32 +12,79 @@ import click
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.cli.running import Finished, Stopped, one_line
-from distillfss.errors import DataError
-from distillfss.predicting import OVERLAYS, PROBABILITIES, PredictSummary, predict_images
+from distillfss.errors import DataError, UsageError
+from distillfss.outputs import OUTPUTS
+from distillfss.outputs.base import INSTANCES, SEGMENTATIONS
+from distillfss.predict_plan import PlanSettings
+from distillfss.predicting import PredictSummary, predict
 
 if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
 
 SHOWN_FAILURES = 20
+EXECUTORS = ("local", "ray")
 
 
 @click.command("predict", short_help="Write a mask for every image.")
 @options.path_argument("model")
 @click.argument("images")
-@click.option("--out", "-o", type=options.PATH, required=True, help="Folder for the masks.")
-@click.option("--overwrite", is_flag=True, help="Write again what exists; without it, existing masks are left alone.")
-@click.option("--overlay", is_flag=True, help=f"Also write {OVERLAYS}/STEM.jpg, the classes drawn over the image.")
-@click.option("--probabilities", is_flag=True, help=f"Also write {PROBABILITIES}/STEM.npz, one map per class.")
+@click.option("--out", "-o", required=True, help="Folder for the results, or an address such as s3://bucket/masks.")
+@click.option(
+    "--outputs",
+    default="mask",
+    show_default=True,
+    help=f"What to write, separated by commas: {', '.join(OUTPUTS)}.",
+)
+@click.option("--overwrite", is_flag=True, help="Write again what exists; without it, existing files are left alone.")
+@click.option("--overlay", is_flag=True, help="The same as adding overlay to --outputs.")
+@click.option("--probabilities", is_flag=True, help="The same as adding probabilities to --outputs.")
+@click.option(
+    "--coco-segmentation",
+    type=click.Choice(SEGMENTATIONS),
+    default=SEGMENTATIONS[0],
+    show_default=True,
+    help="Outlines or run lengths in coco.json; both are exact.",
+)
+@click.option(
+    "--instances",
+    type=click.Choice(INSTANCES),
+    default=INSTANCES[0],
+    show_default=True,
+    help="What one annotation in coco.json is: a connected region, or all pixels of a class.",
+)
+@click.option(
+    "--metres-per-pixel",
+    type=float,
+    help="Side of a pixel on the ground, for square metres in areas.csv; without it, what TIFF files say.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(EXECUTORS),
+    default=EXECUTORS[0],
+    show_default=True,
+    help="Compute here, or on a Ray cluster.",
+)
+@click.option("--ray-address", help="An existing Ray cluster; without it, one on this machine for this run.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Models at work on the Ray cluster. [default: one per core]"
+)
 @options.device
 @options.as_json
 @options.debug
 def command(
     model: Path,
     images: str,
-    out: Path,
+    out: str,
+    outputs: str,
     overwrite: bool,
     overlay: bool,
     probabilities: bool,
+    coco_segmentation: str,
+    instances: str,
+    metres_per_pixel: float | None,
+    executor: str,
+    ray_address: str | None,
+    workers: int | None,
     device: str,
     as_json: bool,
     debug: bool,
@@ -45,35 +93,59 @@ def command(
 
     The values of a mask are 0 for background and 1, 2, ... for the classes of the MODEL. Images that cannot be read
     are left out and listed at the end; then the exit code is 3. Start the same command again to do the rest.
+
+    \b
+    --outputs can name, besides or in place of the mask:
+      mask           STEM.png, class indices with a palette
+      overlay        overlays/STEM.jpg, the classes drawn over the image
+      probabilities  probabilities/STEM.tif, 16 bit, one page per class
+      coco           coco.json, polygons or run lengths of all images
+      yolo           yolo/labels/STEM.txt and yolo/data.yaml
+      csv            areas.csv, pixels, share and square metres per image and class
     """
     started = time.perf_counter()
+    _check_executor(executor, ray_address, workers)
+    extras = [name for name, asked in (("overlay", overlay), ("probabilities", probabilities)) if asked]
+    names = (*(name.strip() for name in outputs.split(",")), *extras)
+    settings = PlanSettings(out, names, (), coco_segmentation, instances, metres_per_pixel)
+    settings.make_outputs()  # refuses what it cannot make before a model is loaded
     summary = PredictSummary(out, 0)
     with display() as show:
-        segmenter = load_model(model, device, show)
-        phase = "predicting"
+        segmenter = load_model(model, device if executor == "local" else "cpu", show)
+        settings = replace(settings, class_names=tuple(segmenter.class_names))
+
+        def progress(done: int, total: int) -> None:
+            show.update("predicting", done, total)
+
         try:
-            predict_images(
-                segmenter,
-                images,
-                out,
-                overwrite=overwrite,
-                overlay=overlay,
-                probabilities=probabilities,
-                progress=lambda done, total: show.update(phase, done, total),
-                summary=summary,
-            )
+            if executor == "ray":
+                from distillfss.ray_predicting import predict_on_ray
+
+                show.update("starting Ray" if ray_address is None else "connecting to Ray")
+                predict_on_ray(
+                    model,
+                    settings,
+                    images,
+                    overwrite=overwrite,
+                    device=device,
+                    address=ray_address,
+                    workers=workers,
+                    progress=progress,
+                    summary=summary,
+                )
+            else:
+                predict(segmenter, settings, images, overwrite=overwrite, progress=progress, summary=summary)
         except KeyboardInterrupt:
             left = summary.total - summary.done
-            raise Stopped(
-                f"stopped after {summary.written} masks, {left} images are left. Run the same command again to go on"
-            ) from None
+            told = f"stopped after {summary.written} {_things(settings)}, {left} images are left"
+            raise Stopped(f"{told}. Run the same command again to go on") from None
     report = {
         **summary.to_dict(),
         "class_names": list(segmenter.class_names),
         "seconds": round(time.perf_counter() - started, 2),
     }
     if not as_json:
-        _print(summary, report["seconds"])
+        _print(summary, settings, report["seconds"])
     if summary.failed:
         raise Finished(DataError.exit_code, report)
     return report
@@ -89,14 +161,27 @@ def load_model(path: Path, device: str, show: Display) -> Segmenter:
     return Segmenter.load(path, device=device)
 
 
-def _print(summary: PredictSummary, seconds: float) -> None:
-    click.echo(f"{summary.written} masks written to {summary.out} in {options.duration(seconds)}")
+def _check_executor(executor: str, ray_address: str | None, workers: int | None) -> None:
+    if executor != "ray" and (ray_address is not None or workers is not None):
+        option = "--ray-address" if ray_address is not None else "--workers"
+        raise UsageError(f"{option} is only for Ray", cure="Add --executor ray")
+
+
+def _things(settings: PlanSettings) -> str:
+    return "masks" if "mask" in settings.names else "images"
+
+
+def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> None:
+    click.echo(f"{summary.written} {_things(settings)} written to {summary.out} in {options.duration(seconds)}")
+    for name, files in summary.files.items():
+        if files and name != "mask":
+            click.echo(f"  {name}: {OUTPUTS[name].where} ({files} {'file' if files == 1 else 'files'})")
     if summary.skipped_existing:
         click.echo(f"{summary.skipped_existing} were there already and left alone (--overwrite writes them again)")
     if not summary.failed:
         return
     click.echo(f"{len(summary.failed)} of {summary.total} images could not be used:", err=True)
-    for path, reason in summary.failed[:SHOWN_FAILURES]:
-        click.echo(f"  {one_line(f'{path}: {reason}')}", err=True)
+    for image, reason in summary.failed[:SHOWN_FAILURES]:
+        click.echo(f"  {one_line(f'{image}: {reason}')}", err=True)
     if len(summary.failed) > SHOWN_FAILURES:
         click.echo(f"  and {len(summary.failed) - SHOWN_FAILURES} more; --json lists all of them", err=True)

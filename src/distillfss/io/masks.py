@@ -91,13 +91,18 @@ def mask_from_array(mask: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8
     return _in_range(mask, None)
 
 
-def write_mask(path: str | Path, mask: NDArray[np.generic]) -> None:
-    """Write class indices (H, W) as 8-bit PNG with ``PALETTE``, atomically; ``read_mask`` returns the same indices."""
+def encode_mask(mask: NDArray[np.generic]) -> bytes:
+    """Class indices (H, W) as 8-bit PNG with ``PALETTE``."""
     picture = Image.fromarray(mask_from_array(mask))
     picture.putpalette(PALETTE.tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", bits=8)
-    atomic_write(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_mask(path: str | Path, mask: NDArray[np.generic]) -> None:
+    """Write class indices (H, W) as 8-bit PNG with ``PALETTE``, atomically; ``read_mask`` returns the same indices."""
+    atomic_write(path, encode_mask(mask))
 
 
 def _refuse_unsuited(image: Image.Image, path: Path | None) -> None:

@@ -1,0 +1,70 @@
+"""A table of areas: one row per image and class."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from distillfss.outputs.base import Output, Segmented
+
+COLUMNS = (
+    "image",
+    "width",
+    "height",
+    "value",
+    "class",
+    "pixels",
+    "share",
+    "square_metres",
+    "square_metres_per_pixel",
+    "scale_from",
+)
+
+
+class Areas(Output):
+    """``areas.csv``: pixels, share of the image and, where there is a scale, square metres. Background is a class here.
+
+    The scale is ``metres_per_pixel``, else what the file says (``scale.pixel_area``); the last column tells which.
+    """
+
+    where = "areas.csv"
+    wants_scale = True
+
+    @property
+    def record_key(self) -> str:
+        return "areas"
+
+    def record(self, seen: Segmented) -> dict[str, Any]:
+        height, width = seen.mask.shape
+        pixels = np.bincount(seen.mask.ravel(), minlength=len(self.settings.class_names) + 1)
+        record: dict[str, Any] = {"width": width, "height": height, "pixels": pixels.tolist()}
+        if seen.pixel_area:
+            record |= {"square_metres_per_pixel": seen.pixel_area.square_metres, "scale_from": seen.pixel_area.source}
+        return record
+
+    def shared_files(self) -> tuple[str, ...]:
+        return ("areas.csv",)
+
+    def collect(self, records: Mapping[str, Any]) -> dict[str, bytes]:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        names = ["background", *self.settings.class_names]
+        for name, record in sorted(records.items()):
+            each, source = self._scale(record)
+            size = record["width"] * record["height"]
+            for value, pixels in enumerate(record["pixels"]):
+                area = "" if each is None else f"{pixels * each:.10g}"
+                scale = "" if each is None else f"{each:.10g}"
+                row = (name, record["width"], record["height"], value, names[value], pixels, f"{pixels / size:.6f}")
+                table.writerow([*row, area, scale, source])
+        return {"areas.csv": text.getvalue().encode()}
+
+    def _scale(self, record: Mapping[str, Any]) -> tuple[float | None, str]:
+        if self.settings.metres_per_pixel is not None:
+            return self.settings.metres_per_pixel**2, "--metres-per-pixel"
+        return record.get("square_metres_per_pixel"), record.get("scale_from", "")
