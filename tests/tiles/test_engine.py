@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import BrightnessSegmenter, cli_environment
-from tile_models import contextual_scores, local_scores, picture
+from tile_models import Recording, contextual_scores, local_scores, picture
 
-from distillfss.tiles.engine import ArraySource, Window, segment_array, segment_strips
+from distillfss.tiles.engine import ArraySource, segment_array, segment_strips
 from distillfss.tiles.plan import plan_axis
 from distillfss.tiles.scores import Scores, scores_of, tile_side
 
@@ -173,24 +174,6 @@ def test_rows_come_once_and_in_order_and_tiles_are_counted() -> None:
     assert all(strip.probabilities is None for strip in strips)
 
 
-class Recording:
-    """A source of any size that holds nothing and writes down what was asked for."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.shape = (height, width)
-        self.rows_read = 0
-        self.largest = 0
-
-    def read(self, row: int, column: int, height: int, width: int) -> Window:
-        assert row >= 0
-        assert row + height <= self.shape[0]
-        assert column + width <= self.shape[1]
-        self.rows_read += height
-        self.largest = max(self.largest, height * width)
-        at = (np.arange(row, row + height)[:, None] + np.arange(column, column + width)) // 8 % 256
-        return Window(np.repeat(at[:, :, None], 3, axis=2).astype(np.uint8))
-
-
 def test_every_row_is_read_once() -> None:
     source = Recording(1000, 90)
     for _ in segment_strips(source, local_scores, 2, tile=64, overlap=16, origin=(5, 0)):
@@ -202,7 +185,7 @@ def test_every_row_is_read_once() -> None:
 MEMORY = """
 import resource, sys
 import numpy as np
-from tiles.test_engine import Recording
+from tile_models import Recording
 from distillfss.tiles.engine import segment_strips
 
 def scores(tiles):
@@ -221,7 +204,7 @@ def test_memory_does_not_grow_with_the_image() -> None:
 
     def kilobytes(height: int) -> int:
         environment = cli_environment()
-        environment["PYTHONPATH"] += ":tests:tests/tiles"
+        environment["PYTHONPATH"] += f":{Path(__file__).parent}"
         out = subprocess.run(
             [sys.executable, "-c", MEMORY, str(height)], capture_output=True, text=True, check=True, env=environment
         )

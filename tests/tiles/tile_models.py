@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from distillfss.tiles.engine import Window
+
 
 def local_scores(tiles: NDArray[np.uint8], radius: int = 2) -> NDArray[np.float32]:
     """Three classes from a (2 radius + 1)-wide box mean of each channel, zeros beyond the border as a network pads."""
@@ -40,3 +42,21 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     ]
     noise = random.normal(0, 0.15, (height, width, 3))
     return np.clip(127 + 55 * (np.stack(waves, axis=-1) + noise), 0, 255).astype(np.uint8)
+
+
+class Recording:
+    """A source of any size that holds nothing and writes down what was asked for."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.shape = (height, width)
+        self.rows_read = 0
+        self.largest = 0
+
+    def read(self, row: int, column: int, height: int, width: int) -> Window:
+        assert row >= 0
+        assert row + height <= self.shape[0]
+        assert column + width <= self.shape[1]
+        self.rows_read += height
+        self.largest = max(self.largest, height * width)
+        at = (np.arange(row, row + height)[:, None] + np.arange(column, column + width)) // 8 % 256
+        return Window(np.repeat(at[:, :, None], 3, axis=2).astype(np.uint8))

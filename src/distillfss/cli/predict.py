@@ -10,6 +10,7 @@ import click
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
+from distillfss.cli.format_options import format_options, parsed
 from distillfss.cli.running import Finished, Stopped, one_line
 from distillfss.errors import DataError
 from distillfss.predicting import OVERLAYS, PROBABILITIES, PredictSummary, predict_images
@@ -27,6 +28,7 @@ SHOWN_FAILURES = 20
 @click.option("--overwrite", is_flag=True, help="Write again what exists; without it, existing masks are left alone.")
 @click.option("--overlay", is_flag=True, help=f"Also write {OVERLAYS}/STEM.jpg, the classes drawn over the image.")
 @click.option("--probabilities", is_flag=True, help=f"Also write {PROBABILITIES}/STEM.npz, one map per class.")
+@format_options
 @options.device
 @options.as_json
 @options.debug
@@ -40,26 +42,41 @@ def command(
     device: str,
     as_json: bool,
     debug: bool,
+    **formats: Any,
 ) -> dict[str, Any]:
     """Write one mask STEM.png for every image of IMAGES (a folder, a file, or a quoted pattern) into a folder.
 
     The values of a mask are 0 for background and 1, 2, ... for the classes of the MODEL. Images that cannot be read
     are left out and listed at the end; then the exit code is 3. Start the same command again to do the rest.
+
+    Very large images are cut into tiles. GeoTIFF, DICOM, TIFF stacks and videos get masks of their own kind.
     """
+    from distillfss.formats.running import predict_files
+
+    asked = parsed(formats, overlay=overlay, probabilities=probabilities, overwrite=overwrite)
     started = time.perf_counter()
     summary = PredictSummary(out, 0)
     with display() as show:
         segmenter = load_model(model, device, show)
         phase = "predicting"
         try:
-            predict_images(
+            special = predict_files(
                 segmenter,
                 images,
                 out,
-                overwrite=overwrite,
-                overlay=overlay,
-                probabilities=probabilities,
+                asked,
+                lambda model, paths, progress, part: predict_images(
+                    model,
+                    paths,
+                    out,
+                    overwrite=overwrite,
+                    overlay=overlay,
+                    probabilities=probabilities,
+                    progress=progress,
+                    summary=part,
+                ),
                 progress=lambda done, total: show.update(phase, done, total),
+                part=lambda path, done, total: show.update(f"segmenting {path.name}", done, total),
                 summary=summary,
             )
         except KeyboardInterrupt:
@@ -72,7 +89,12 @@ def command(
         "class_names": list(segmenter.class_names),
         "seconds": round(time.perf_counter() - started, 2),
     }
+    if special:
+        report["files"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
     if not as_json:
+        for prediction in special.values():
+            for notice in prediction.notices:
+                click.echo(f"note: {one_line(notice)}", err=True)
         _print(summary, report["seconds"])
     if summary.failed:
         raise Finished(DataError.exit_code, report)

@@ -13,6 +13,7 @@ from distillfss.errors import DataError
 from distillfss.io.deep import join_bytes, lower_byte_twin, misread_layout, raw_modes, white_is_zero
 from distillfss.io.opening import decoding, open_picture, quiet
 from distillfss.io.pixels import array_to_rgb8, loaded_to_array
+from distillfss.io.special import special_reader
 
 _ORIENTATION = 0x0112
 _TURN = {
@@ -39,7 +40,8 @@ def read_image(path: str | Path) -> DecodedImage:
 
     EXIF orientation is applied once; 16 bits per channel are stretched to 8 (``pixels.stretch_to_8bit``); palette,
     1-bit, grey and CMYK become RGB; transparent pixels are laid over white. Of several frames the first is read. Each
-    of these conversions that can change what is seen gives a notice naming the file and the cure.
+    of these conversions that can change what is seen gives a notice naming the file and the cure. GeoTIFF and DICOM
+    files are read by ``io.geo`` and ``io.dicom``.
 
     Raises
     ------
@@ -47,6 +49,9 @@ def read_image(path: str | Path) -> DecodedImage:
         Missing, unreadable, not an allowed format, too large, truncated, or with values whose range is unknown.
     """
     path = Path(path)
+    special = special_reader(path)
+    if special is not None:
+        return DecodedImage(*special(path))
     with open_picture(path) as image:
         array, notes = picture_array(image, path)
     try:

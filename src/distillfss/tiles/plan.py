@@ -7,6 +7,7 @@ neighbours the outer quarters are left to whichever tile sees further there, and
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +98,7 @@ def plan_axis(length: int, tile: int, overlap: int, origin: int = 0) -> Axis:
     # The overlap of the first pair may be wider than asked for: it is used at its start, and that of the last at its
     # end, so that no two fades meet.
     fades = [
-        (right if pair == 0 else left + step) + margin
-        for pair, (left, right) in enumerate(zip(starts, starts[1:], strict=False))
+        (right if pair == 0 else left + step) + margin for pair, (left, right) in enumerate(itertools.pairwise(starts))
     ]
     begins, finals = [0, *fades], [*fades, length]
     ends = [*(at + fade for at in fades), length]
