@@ -17,8 +17,8 @@ _OPTIONS = [
     click.option(
         "--tile",
         metavar="PIXELS|off",
-        help="Cut images into tiles of this side. Default: GeoTIFF always, pictures when very large, tiles as large as the "
-        "images the model learnt from.",
+        help="Cut images into tiles of this side. Default: GeoTIFF always, pictures when very large, tiles as large as "
+        "the images the model learnt from.",
     ),
     click.option(
         "--overlap",
@@ -32,7 +32,7 @@ _OPTIONS = [
         "--range",
         "value_range",
         metavar="LOW,HIGH",
-        help="Values of a GeoTIFF or DICOM file that become black and white. Default: percentiles, or the file's window.",
+        help="Values of a GeoTIFF or DICOM file that become black and white. Default: percentiles, or its own window.",
     ),
     click.option(
         "--polygons",

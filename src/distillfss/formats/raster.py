@@ -47,9 +47,9 @@ def predict_raster(
 ) -> Prediction:
     """Segment a raster by tiles.
 
-    The mask has place, size and coordinate system of the raster, 0 for background, i + 1 for ``class_names[i]`` and 255,
-    declared as nodata, where the raster holds no data. Tiles lie on a grid fixed to the map, so that neighbouring and
-    overlapping rasters agree, except within a tile's side of their borders.
+    The mask has place, size and coordinate system of the raster, 0 for background, i + 1 for ``class_names[i]``, and
+    255, declared as nodata, where the raster holds none. Tiles lie on a grid fixed to the map, so that overlapping
+    rasters agree, except within a tile's side of their borders.
 
     Parameters
     ----------

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,17 @@ SCHEME = "99DISTILLFSS"
 """Codes of classes are ours: nobody knows which entry of a clinical vocabulary a user's class name stands for."""
 
 # What every image should hold, though it may be empty, and files in the wild do not.
-_MAY_BE_EMPTY = ["AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "PatientSex", "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime"]
+_MAY_BE_EMPTY = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
 
 
 def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class_names: Sequence[str]) -> None:
@@ -54,8 +67,7 @@ def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class
         pydicom.uid.generate_uid(entropy_srcs=[identity.hexdigest(), part]) for part in ("series", "instance")
     )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about empty masks, and names of more than 64 characters
+        with _silence():
             segmentation = highdicom.seg.Segmentation(
                 source_images=[image],
                 pixel_array=masks,
@@ -83,6 +95,20 @@ def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class
     atomic_write(path, lambda file: segmentation.save_as(file))
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """highdicom warns and logs that a mask is empty, which is nothing to warn about."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _description(highdicom: Any, number: int, name: str) -> Any:
     coded = highdicom.sr.CodedConcept
     return highdicom.seg.SegmentDescription(
@@ -100,8 +126,6 @@ def _description(highdicom: Any, number: int, name: str) -> Any:
 
 def _with_empty_fields(dataset: Any) -> Any:
     """A copy of the header without pixels, with the fields that may be empty but must be there."""
-    from copy import copy
-
     header = copy(dataset)
     for name in _MAY_BE_EMPTY:
         if name not in header:

@@ -1,4 +1,4 @@
-"""Libraries that only some formats need, imported when they are, with the command that installs them if they are not."""
+"""Libraries that only some formats need, imported when they are, and the command that installs the missing ones."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from distillfss.tiles.engine import Window
 
 _DRIVERS = {b"II": "GTiff", b"MM": "GTiff", b"\x89P": "PNG", b"\xff\xd8": "JPEG"}
 """First bytes → format. GDAL knows some 80 more; several of those open further files, or addresses, in turn."""
-CACHE_MEGABYTES = 96
+CACHE_BYTES = 96 << 20
 """GDAL's own default is a twentieth of the machine's memory."""
 SAMPLE_SIDE = 1024
 """Percentiles are those of a copy shrunk to this many pixels a side, from the file's overviews where it has some."""
@@ -33,7 +33,7 @@ def gdal(
     """rasterio, with a bounded cache; whatever it raises inside the block becomes a ``DataError`` about ``path``."""
     rasterio = optional("rasterio", path)
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES, GDAL_NUM_THREADS="1"):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="1"):
             yield rasterio
     except rasterio.errors.RasterioError as error:
         raise DataError(f"cannot be read ({_reason(error)})", cure=cure, path=path) from error

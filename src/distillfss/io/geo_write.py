@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from distillfss.errors import OutputError
 from distillfss.io.extras import optional
 from distillfss.io.files import atomic_path
-from distillfss.io.geo import CACHE_MEGABYTES
+from distillfss.io.geo import CACHE_BYTES
 from distillfss.io.masks import IGNORE, PALETTE
 
 BLOCK = 256
@@ -71,7 +71,7 @@ def new_raster(
         "interleave": "band",
         "bigtiff": "if_safer",
     }
-    with atomic_path(path) as temporary, rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES, GDAL_PAM_ENABLED=False):
+    with atomic_path(path) as temporary, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED=False):
         try:
             with rasterio.open(temporary, "w", **profile) as dataset:
                 _place(dataset, like)

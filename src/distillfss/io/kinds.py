@@ -81,7 +81,8 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     header = file.read(16)
     big = header[2:4] in (b"+\0", b"\0+")
     first: TiffLayout | None = None
-    pages, seen = 0, set()
+    pages = 0
+    seen: set[int] = set()
     with contextlib.suppress(
         Exception
     ):  # Pillow raises nearly anything on damaged bytes; what was read till then counts

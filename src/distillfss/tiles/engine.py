@@ -211,8 +211,8 @@ class _Row:
         for first in range(0, len(self._across.spans), self._batch):
             group = self._across.spans[first : first + self._batch]
             cuts = [_cut(band, span.start, tile) for span in group]
-            seen = [number for number, cut in enumerate(cuts) if cut is not None]
-            found = dict(zip(seen, self._scores(np.stack([cuts[n] for n in seen])), strict=True)) if seen else {}
+            seen = {number: cut for number, cut in enumerate(cuts) if cut is not None}
+            found = dict(zip(seen, self._scores(np.stack([*seen.values()])), strict=True)) if seen else {}
             for number, span in enumerate(group):
                 left = self._blend(found.get(number), span, down, left)
                 yield

@@ -16,8 +16,6 @@ why logits and log-probabilities are equally good.
 """
 
 SMALLEST_PROBABILITY = 1e-7
-TILE_PIXELS = 1 << 22
-"""A batch holds at most this many pixels."""
 
 
 class CanSegment(Protocol):
@@ -39,14 +37,13 @@ def scores_of(segmenter: CanSegment) -> Scores:
     """Class scores by a segmenter, one tile after the other: neighbours in a batch must not change a result."""
     logits = getattr(segmenter, "logits", None)
 
-    def by_logits(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.concatenate([_as_numpy(logits(tile)) for tile in tiles])
-
     def by_probabilities(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         likely = np.stack([segmenter(tile, probabilities=True)[1] for tile in tiles])
         return np.log(np.maximum(likely, SMALLEST_PROBABILITY)).transpose(0, 3, 1, 2).astype(np.float32)
 
-    return by_probabilities if logits is None else by_logits
+    if logits is None:
+        return by_probabilities
+    return lambda tiles: np.concatenate([_as_numpy(logits(tile)) for tile in tiles])
 
 
 def tile_side(segmenter: Any, asked: int | None = None) -> int:
