@@ -84,7 +84,8 @@ class SupportSet:
             except DataError as fault:
                 faults.append(fault)
             else:
-                read.append((pair, Sample(pair.name, *at_most(image, mask, MAX_KEPT_PIXELS))))
+                kept = at_most(image, mask, MAX_KEPT_PIXELS)
+                read.append((pair, Sample(pair.name, *kept, shrunk=(mask.size / kept[1].size) ** 0.5)))
                 notices += notes
         return cls._checked(
             [sample for _, sample in read], [pair.mask for pair, _ in read], legend, faults, notices, root
@@ -187,6 +188,13 @@ class SupportSet:
             name: sum(bool((sample.mask == value).any()) for sample in self.samples)
             for value, name in enumerate(self.class_names, start=1)
         }
+
+    def typical_side(self) -> int:
+        """The side, in pixels of the files, of a square as large as the images typically are: their median.
+
+        Tiles of large images have this side, so that things are seen at the size they were learnt at.
+        """
+        return round(float(np.median([sample.mask.size**0.5 * sample.shrunk for sample in self.samples])))
 
     def subset(self, indices: Iterable[int]) -> SupportSet:
         """These images in this order, with the same classes, some of which may then be without a pixel (``shots``)."""

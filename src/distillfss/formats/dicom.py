@@ -10,7 +10,7 @@ from distillfss.errors import UsageError
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.dicom import DicomImage
-from distillfss.io.dicom_seg import write_segmentation
+from distillfss.io.dicom_seg import segmentation_of, write_segmentation
 from distillfss.io.masks import write_mask
 from distillfss.tiles.scores import CanSegment
 
@@ -65,6 +65,8 @@ def predict_dicom(
     if as_png and not single:
         targets[0].mkdir(exist_ok=True)
     masks = np.empty((0 if as_png else image.frames, *image.shape), np.uint8)
+    if not as_png:  # whether one can refer to this image shows before the work, not after
+        segmentation_of(image.dataset, np.zeros_like(masks), segmenter.class_names)
     counts = ClassCounts(segmenter.class_names)
     for index in range(image.frames):
         pixels = image.frame(index)

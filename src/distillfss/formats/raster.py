@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from distillfss.errors import OutputError
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.areas import pixel_square_metres
 from distillfss.io.extras import optional
-from distillfss.io.files import atomic_path, atomic_write
+from distillfss.io.files import TEMPORARY_PREFIX, atomic_path, atomic_write
 from distillfss.io.geo import RasterSource, gdal
-from distillfss.io.geo_write import PROBABILITY_NODATA, as_sixteen_bit, mask_tags, new_raster
+from distillfss.io.geo_write import BLOCK, PROBABILITY_NODATA, PROBABILITY_ONE, as_sixteen_bit, mask_tags, new_raster
 from distillfss.io.masks import IGNORE
 from distillfss.io.polygons import write_polygons
 from distillfss.tiles.engine import segment_strips
@@ -73,58 +74,34 @@ def predict_raster(
         Something cannot be written; nothing that existed was changed.
     """
     path, out, options = Path(path), Path(out), options or FormatOptions()
-    names = ["background", *segmenter.class_names]
     tile = tile_side(segmenter, options.tile or None)
     targets = raster_targets(path, out, options)
+    wanted = {target for target in targets if options.overwrite or not target.exists()}
     for folder in {target.parent for target in targets}:
         folder.mkdir(parents=True, exist_ok=True)
+    likely = out / "probabilities" / f"{path.stem}.tif"
+    counts = _Counts(["background", *segmenter.class_names])
+    polygons = {}
     with RasterSource(path, options.bands, options.value_range) as source, ExitStack() as stack:
-        dataset = source.dataset
+        as_png = options.masks == PNG
         native = targets[0]
-        if options.masks == PNG:
-            native = stack.enter_context(_passing(out / f"{path.stem}.tif"))
-        with ExitStack() as files:
-            mask = files.enter_context(
-                new_raster(
-                    native, dataset, bands=1, dtype="uint8", nodata=IGNORE, tags=mask_tags(segmenter.class_names)
-                )
+        if as_png or (native not in wanted and likely in wanted):
+            native = (
+                Path(stack.enter_context(TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out))) / f"{path.stem}.tif"
             )
-            likely = None
-            if options.probabilities:
-                likely = files.enter_context(
-                    new_raster(
-                        out / "probabilities" / f"{path.stem}.tif",
-                        dataset,
-                        bands=len(names),
-                        dtype="uint16",
-                        nodata=PROBABILITY_NODATA,
-                        tags={"DISTILLFSS_SCALE": "0 to 65534 stand for probabilities 0 to 1"},
-                        names=names,
-                    )
-                )
-            counts = _Counts(names)
-            for strip in segment_strips(
-                source,
-                scores_of(segmenter),
-                len(segmenter.class_names),
-                tile=tile,
-                overlap=overlap_pixels(tile, options.overlap),
-                origin=source.origin,
-                probabilities=likely is not None,
-                tick=tick,
-            ):
-                mask.write(strip.labels)
-                if likely is not None and strip.probabilities is not None:
-                    likely.write(as_sixteen_bit(strip.probabilities, strip.labels))
-                middle = strip.row + strip.labels.shape[0] // 2
-                counts.add(strip.labels, pixel_square_metres(dataset, middle))
-        polygons = {
-            kind: write_polygons(native, out / f"{path.stem}.{kind}", segmenter.class_names, path)
-            for kind in options.polygons
-        }
-        if options.overlay:
-            atomic_write(out / "overlays" / f"{path.stem}.jpg", _overlay(source, native))
-        if options.masks == PNG:
+        if as_png or {native, likely} & wanted or native not in targets:
+            places = native, likely if likely in wanted else None
+            _segment(segmenter, source, places, counts, tile, overlap_pixels(tile, options.overlap), tick)
+        else:  # a mask that is there already is taken as it is
+            _count(native, counts)
+        for kind in options.polygons:
+            target = out / f"{path.stem}.{kind}"
+            if target in wanted:
+                polygons[kind] = write_polygons(native, target, segmenter.class_names, path)
+        drawn = out / "overlays" / f"{path.stem}.jpg"
+        if drawn in wanted:
+            atomic_write(drawn, _overlay(source, native))
+        if as_png and targets[0] in wanted:
             _as_png(native, targets[0])
     details: dict[str, Any] = {"tile": tile, "bands": list(source.bands)}
     if source.value_range is not None:
@@ -132,6 +109,53 @@ def predict_raster(
     if polygons:
         details["polygons"] = polygons
     return Prediction(targets, source.notices, counts.pixels(), counts.square_metres(), details)
+
+
+def _segment(
+    segmenter: CanSegment,
+    source: RasterSource,
+    places: tuple[Path, Path | None],
+    counts: _Counts,
+    tile: int,
+    overlap: int,
+    tick: Tick | None,
+) -> None:
+    """Write the mask and, if there is a place for them, the probabilities."""
+    mask_file, likely_file = places
+    names = ["background", *segmenter.class_names]
+    mask_options = {"bands": 1, "dtype": "uint8", "nodata": IGNORE, "tags": mask_tags(segmenter.class_names)}
+    likely_options = {
+        "bands": len(names),
+        "dtype": "uint16",
+        "nodata": PROBABILITY_NODATA,
+        "tags": {"DISTILLFSS_SCALE": f"0 to {PROBABILITY_ONE} stand for probabilities 0 to 1"},
+        "names": names,
+    }
+    with ExitStack() as files:
+        mask = files.enter_context(new_raster(mask_file, source.dataset, **mask_options))
+        likely = likely_file and files.enter_context(new_raster(likely_file, source.dataset, **likely_options))
+        for strip in segment_strips(
+            source,
+            scores_of(segmenter),
+            len(segmenter.class_names),
+            tile=tile,
+            overlap=overlap,
+            origin=source.origin,
+            probabilities=likely is not None,
+            tick=tick,
+        ):
+            mask.write(strip.labels)
+            if likely is not None and strip.probabilities is not None:
+                likely.write(as_sixteen_bit(strip.probabilities, strip.labels))
+            counts.add(strip.labels, pixel_square_metres(source.dataset, strip.row + strip.labels.shape[0] // 2))
+
+
+def _count(mask: Path, counts: _Counts) -> None:
+    """The classes of a mask raster."""
+    with gdal(mask) as rasterio, rasterio.open(mask) as dataset:
+        for row in range(0, dataset.height, BLOCK):
+            labels = dataset.read(1, window=((row, min(row + BLOCK, dataset.height)), (0, dataset.width)))
+            counts.add(labels, pixel_square_metres(dataset, row + labels.shape[0] // 2))
 
 
 class _Counts:
@@ -157,19 +181,6 @@ class _Counts:
         if not self._known:
             return None
         return {name: round(float(self._metres[value]), 3) for value, name in enumerate(self._names)}
-
-
-def _passing(path: Path) -> Any:
-    """A file name for a mask that is only needed until it is converted."""
-    from contextlib import contextmanager
-    from tempfile import TemporaryDirectory
-
-    @contextmanager
-    def made() -> Any:
-        with TemporaryDirectory(prefix=".distillfss-", dir=path.parent) as folder:
-            yield Path(folder) / path.name
-
-    return made()
 
 
 def _as_png(mask: Path, out: Path) -> None:

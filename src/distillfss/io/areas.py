@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,12 @@ EQUAL_AREA = "EPSG:6933"
 """Cylindrical, WGS 84: areas are true everywhere, unlike in UTM (0.1 % off) or web maps (a factor of 2 in Europe)."""
 
 
-def to_equal_area(crs: Any, x: Sequence[float], y: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def to_equal_area(
+    crs: Any, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coordinates in metres such that areas are true. ``crs`` is a rasterio coordinate system."""
     warp = optional("rasterio.warp")
-    east, north = warp.transform(crs, EQUAL_AREA, list(x), list(y))
+    east, north = warp.transform(crs, EQUAL_AREA, x.tolist(), y.tolist())
     return np.asarray(east, np.float64), np.asarray(north, np.float64)
 
 
@@ -25,11 +26,11 @@ def pixel_square_metres(dataset: Any, row: int) -> float | None:
     """Area on the ground of a pixel in the middle of a row of an open raster; None if nobody knows."""
     if dataset.crs is None or not (dataset.crs.is_geographic or dataset.crs.is_projected):
         return None
-    column = dataset.width / 2
-    corners = [(row, column), (row, column + 1), (row + 1, column + 1), (row + 1, column)]
-    x, y = zip(*(dataset.transform * (across, down) for down, across in corners), strict=True)
+    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    across = dataset.width / 2 + np.array([0, 1, 1, 0])
+    down = row + np.array([0, 0, 1, 1])
     try:
-        east, north = to_equal_area(dataset.crs, x, y)
+        east, north = to_equal_area(dataset.crs, a * across + b * down + c, d * across + e * down + f)
     except Exception:  # coordinate systems of another planet, or made up by hand: PROJ has its own errors for each
         return None
     area = shoelace(east - east[0], north - north[0])

@@ -101,7 +101,8 @@ class DicomImage:
         with reading(self.path):
             values = pixels.pixel_array(dataset, index=index)
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-                values = pixels.apply_color_lut(values, dataset)
+                colours = pixels.apply_color_lut(values, dataset)
+                return stretch(colours[:, :, :3], (0, np.iinfo(colours.dtype).max))
             if values.ndim == 3:
                 return _colours(values)
             shown = self._grey(values, index)

@@ -38,12 +38,16 @@ _MAY_BE_EMPTY = (
 
 
 def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class_names: Sequence[str]) -> None:
-    """Write a DICOM segmentation (binary, one segment per class) of one image, whole or not at all.
+    """Write a segmentation, see ``segmentation_of``, whole or not at all. Raises ``OutputError`` too."""
+    segmentation = segmentation_of(dataset, masks, class_names)
+    atomic_write(path, lambda file: segmentation.save_as(file))
+
+
+def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequence[str]) -> Any:
+    """A DICOM segmentation (binary, one segment per class) of one image, as pydicom dataset.
 
     Parameters
     ----------
-    path
-        Where to.
     dataset
         The image, as pydicom dataset.
     masks
@@ -55,10 +59,8 @@ def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class
     ------
     DataError
         The image lacks what a segmentation has to refer to.
-    OutputError
-        It cannot be written.
     """
-    source = Path(getattr(dataset, "filename", None) or path)
+    source = Path(getattr(dataset, "filename", None) or "the image")
     highdicom, pydicom = optional("highdicom", source), optional("pydicom", source)
     image = _with_empty_fields(dataset)
     # Nothing but the image and the masks decides the identifiers: the same run again gives the same object.
@@ -68,7 +70,7 @@ def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class
     )
     try:
         with _silence():
-            segmentation = highdicom.seg.Segmentation(
+            return highdicom.seg.Segmentation(
                 source_images=[image],
                 pixel_array=masks,
                 segmentation_type="BINARY",
@@ -92,7 +94,6 @@ def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class
             cure="Use --masks png",
             path=source,
         ) from error
-    atomic_write(path, lambda file: segmentation.save_as(file))
 
 
 @contextmanager

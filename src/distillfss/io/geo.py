@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distillfss.errors import DataError, UsageError
 from distillfss.io.extras import optional
+from distillfss.io.opening import MAX_PIXELS, quiet, too_many_pixels
 from distillfss.io.pixels import PERCENTILES
 from distillfss.tiles.engine import Window
 
@@ -78,7 +79,8 @@ class RasterSource:
         self.path = Path(path)
         self.notices: list[str] = []
         with gdal(self.path) as rasterio:
-            self.dataset = rasterio.open(self.path.resolve(), driver=_driver(self.path))
+            with quiet():  # about files that lie nowhere on Earth
+                self.dataset = rasterio.open(self.path.resolve(), driver=_driver(self.path))
             try:
                 self._settle(bands, value_range)
             except BaseException:
@@ -225,8 +227,6 @@ def read_raster(
     DataError
         Also if it has more pixels than a picture may have.
     """
-    from distillfss.io.opening import MAX_PIXELS, too_many_pixels
-
     with RasterSource(path, bands, value_range) as source:
         height, width = source.shape
         if height * width > MAX_PIXELS:

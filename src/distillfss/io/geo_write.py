@@ -16,6 +16,7 @@ from distillfss.io.extras import optional
 from distillfss.io.files import atomic_path
 from distillfss.io.geo import CACHE_BYTES
 from distillfss.io.masks import IGNORE, PALETTE
+from distillfss.io.opening import quiet
 
 BLOCK = 256
 PROBABILITY_ONE = 65534
@@ -73,7 +74,9 @@ def new_raster(
     }
     with atomic_path(path) as temporary, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED=False):
         try:
-            with rasterio.open(temporary, "w", **profile) as dataset:
+            with quiet():  # about files that lie nowhere on Earth
+                dataset = rasterio.open(temporary, "w", **profile)
+            with dataset:
                 _place(dataset, like)
                 dataset.update_tags(**tags)
                 for number, name in enumerate(names, start=1):
@@ -82,7 +85,9 @@ def new_raster(
                     dataset.write_colormap(1, {value: (*map(int, rgb), 255) for value, rgb in enumerate(PALETTE)})
                 writer = StripWriter(dataset)
                 yield writer
-            with rasterio.open(temporary) as dataset:
+            with quiet():
+                dataset = rasterio.open(temporary)
+            with dataset:
                 intact = _checksum(dataset, writer.rows) == writer.checksum
         except rasterio.errors.RasterioError as error:
             raise _unwritable(path, error.__cause__ or error) from error

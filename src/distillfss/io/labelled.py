@@ -33,11 +33,14 @@ class Sample:
         (H, W, 3) uint8 RGB.
     mask
         (H, W) uint8: 0 background, i + 1 the i-th class name, 255 ignore.
+    shrunk
+        How many pixels of the file, along a side, one of these pixels stands for.
     """
 
     name: str
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
+    shrunk: float = 1.0
 
 
 class LabelledFolder(Sequence[Sample]):

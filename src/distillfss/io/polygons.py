@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError, OutputError
-from distillfss.io.areas import EQUAL_AREA
+from distillfss.io.areas import to_equal_area
 from distillfss.io.extras import optional
 from distillfss.io.files import atomic_path
 from distillfss.io.geo import gdal
@@ -113,9 +113,8 @@ def _batch(found: list[tuple[Any, int]], dataset: Any) -> tuple[NDArray[Any], ..
     metres = np.full(len(found), np.nan)
     crs = dataset.crs
     if found and crs is not None and (crs.is_geographic or crs.is_projected):
-        warp = optional("rasterio.warp")
         flat = shapely.get_coordinates(polygons)
-        east, north = warp.transform(crs, EQUAL_AREA, flat[:, 0].tolist(), flat[:, 1].tolist())
+        east, north = to_equal_area(crs, flat[:, 0], flat[:, 1])
         metres = shapely.area(shapely.set_coordinates(polygons.copy(), np.column_stack([east, north])))
     binary = np.array([*shapely.to_wkb(polygons)], object) if found else np.empty(0, object)
     return binary, np.array([value for _, value in found], np.int32), pixels, metres
