@@ -197,8 +197,8 @@ class _Row:
         self._across, self._down = across, down
         self._scores, self._channels, self._batch = scores, channels, batch
         self._into_right, self._into_below = across.ramp(), down.ramp()
-        self._above = np.zeros((channels, down.fade, across.length), np.float32)
-        self._below = np.zeros_like(self._above)
+        # What fades into the next row of tiles. Each tile takes what the one above it left before it leaves its own.
+        self._carried = np.zeros((channels, down.fade, across.length), np.float32)
         tallest = max(span.final - span.begin for span in down.spans)
         self._labels = np.empty((tallest, across.length), np.uint8)
         shape = (channels, tallest, across.length)
@@ -216,7 +216,6 @@ class _Row:
             for number, span in enumerate(group):
                 left = self._blend(found.get(number), span, down, left)
                 yield
-        self._above, self._below = self._below, self._above
 
     def strip(self, down: Span, band: _Band) -> Strip:
         """The rows that are done after ``run``; a copy, the memory is used again."""
@@ -259,11 +258,11 @@ class _Row:
             fading = slice(row - down.begin, min(last, down.begin + fade) - down.begin)
             faded = part[:, : fading.stop - fading.start]
             faded *= self._into_below[fading, None]
-            faded += self._above[:, fading, columns]
+            faded += self._carried[:, fading, columns]
         if down.final < last and down.final < down.end:
             first = max(row, down.final)
             fading = slice(first - down.final, last - down.final)
-            self._below[:, fading, columns] = part[:, first - row :] * (1 - self._into_below[fading, None])
+            self._carried[:, fading, columns] = part[:, first - row :] * (1 - self._into_below[fading, None])
         decided = part[:, : max(0, min(last, down.final) - row)]
         rows = slice(row - down.begin, row - down.begin + decided.shape[1])
         self._labels[rows, columns] = _highest(decided)
