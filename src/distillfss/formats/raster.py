@@ -123,8 +123,13 @@ def _segment(
     """Write the mask and, if there is a place for them, the probabilities."""
     mask_file, likely_file = places
     names = ["background", *segmenter.class_names]
-    mask_options = {"bands": 1, "dtype": "uint8", "nodata": IGNORE, "tags": mask_tags(segmenter.class_names)}
-    likely_options = {
+    mask_options: dict[str, Any] = {
+        "bands": 1,
+        "dtype": "uint8",
+        "nodata": IGNORE,
+        "tags": mask_tags(segmenter.class_names),
+    }
+    likely_options: dict[str, Any] = {
         "bands": len(names),
         "dtype": "uint16",
         "nodata": PROBABILITY_NODATA,
@@ -133,7 +138,9 @@ def _segment(
     }
     with ExitStack() as files:
         mask = files.enter_context(new_raster(mask_file, source.dataset, **mask_options))
-        likely = likely_file and files.enter_context(new_raster(likely_file, source.dataset, **likely_options))
+        likely = None
+        if likely_file is not None:
+            likely = files.enter_context(new_raster(likely_file, source.dataset, **likely_options))
         for strip in segment_strips(
             source,
             scores_of(segmenter),
