@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -126,6 +127,7 @@ def predict_files(
     """
     paths = _paths(images)
     out = Path(out)
+    options = as_learnt(options, segmenter)
     done = summary if summary is not None else PredictSummary(out, 0)
     done.out, done.total = out, len(paths)
     handlers = {path: special_handler(path) for path in paths}
@@ -164,6 +166,20 @@ def predict_files(
                 done.written += 1
     tell()
     return found
+
+
+def as_learnt(options: FormatOptions, segmenter: Any) -> FormatOptions:
+    """Bands and range the model was fitted with, where its file records them and nobody asked for others."""
+    reading = (getattr(segmenter, "summary", None) or {}).get("reading") or {}
+    try:
+        bands, value_range = reading.get("bands"), reading.get("range")
+        return replace(
+            options,
+            bands=options.bands or (bands and tuple(int(band) for band in bands)),
+            value_range=options.value_range or (value_range and (float(value_range[0]), float(value_range[1]))),
+        )
+    except (AttributeError, IndexError, TypeError, ValueError, UsageError):  # a model file may say anything
+        return options
 
 
 def _predict_one(

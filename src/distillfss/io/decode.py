@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,15 @@ class DecodedImage:
     notices: tuple[str, ...]
 
 
-def read_image(path: str | Path) -> DecodedImage:
+def read_image(
+    path: str | Path, bands: Sequence[int] | None = None, value_range: tuple[float, float] | None = None
+) -> DecodedImage:
     """Read a picture file as 8-bit RGB, upright.
 
     EXIF orientation is applied once; 16 bits per channel are stretched to 8 (``pixels.stretch_to_8bit``); palette,
     1-bit, grey and CMYK become RGB; transparent pixels are laid over white. Of several frames the first is read. Each
     of these conversions that can change what is seen gives a notice naming the file and the cure. GeoTIFF and DICOM
-    files are read by ``io.geo`` and ``io.dicom``.
+    files are read by ``io.geo`` and ``io.dicom``; only these heed ``bands`` and ``value_range``.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def read_image(path: str | Path) -> DecodedImage:
     path = Path(path)
     special = special_reader(path)
     if special is not None:
-        return DecodedImage(*special(path))
+        return DecodedImage(*special(path, bands, value_range))
     with open_picture(path) as image:
         array, notes = picture_array(image, path)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from distillfss.io.kinds import Kind, kind_of
 
-Reader = Callable[[Path], tuple[NDArray[np.uint8], tuple[str, ...]]]
-"""A file to (H, W, 3) uint8 RGB and notices."""
+Range = tuple[float, float]
+Reader = Callable[[Path, Sequence[int] | None, Range | None], tuple[NDArray[np.uint8], tuple[str, ...]]]
+"""A file, bands and range of values to (H, W, 3) uint8 RGB and notices."""
 
 
 def special_reader(path: Path) -> Reader | None:
@@ -22,14 +23,18 @@ def special_reader(path: Path) -> Reader | None:
     return _dicom if kind is Kind.DICOM else None
 
 
-def _raster(path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def _raster(
+    path: Path, bands: Sequence[int] | None, value_range: Range | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     from distillfss.io.geo import read_raster
 
-    pixels, _, notices = read_raster(path)
+    pixels, _, notices = read_raster(path, bands, value_range)
     return pixels, notices
 
 
-def _dicom(path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def _dicom(
+    path: Path, bands: Sequence[int] | None, value_range: Range | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     from distillfss.io.dicom import read_dicom
 
-    return read_dicom(path)
+    return read_dicom(path, value_range)
