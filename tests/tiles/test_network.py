@@ -8,7 +8,7 @@ from test_artifact import make_segmenter
 from tile_models import picture
 
 from distillfss.segmenter import Segmenter
-from distillfss.tiles.engine import ArraySource, segment_array, segment_strips
+from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_array, segment_strips
 from distillfss.tiles.plan import plan_axis
 from distillfss.tiles.scores import scores_of, tile_side
 
@@ -30,7 +30,7 @@ def test_an_image_of_one_tile_is_seen_as_the_model_itself_sees_it(segmenter: Seg
     assert clear.mean() > 0.95
     (strip,) = segment_strips(ArraySource(pixels), scores_of(segmenter), 2, tile=SIDE, overlap=32, probabilities=True)
     assert strip.probabilities is not None
-    np.testing.assert_allclose(np.moveaxis(strip.probabilities, 0, -1), likely, atol=1e-5)
+    np.testing.assert_allclose(np.moveaxis(strip.probabilities, 0, -1) / PROBABILITY_ONE, likely, atol=2e-5)
     assert tile_side(segmenter) == 64  # nobody said how large its images were: its working resolution
 
 
@@ -41,6 +41,7 @@ def test_no_seams(segmenter: Segmenter) -> None:
     def seam(overlap: int) -> float:
         source, scores = ArraySource(pixels), scores_of(segmenter)
         strips = segment_strips(source, scores, 2, tile=SIDE, overlap=overlap, probabilities=True)
+        # a strip's memory is used again, so its logarithm is taken at once
         logits = np.concatenate([np.log(strip.probabilities) for strip in strips if strip.probabilities is not None], 1)
         steps = np.abs(np.diff(logits - logits[:1], axis=2)).mean(axis=(0, 1))
         axis = plan_axis(4 * SIDE, SIDE, overlap)

@@ -9,15 +9,17 @@ import numpy as np
 from distillfss.errors import UsageError
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
-from distillfss.io.dicom import DicomImage
+from distillfss.io.dicom import DicomImage, frames_in
 from distillfss.io.dicom_seg import segmentation_of, write_segmentation
 from distillfss.io.masks import write_mask
 from distillfss.tiles.scores import CanSegment
 
 
 def dicom_targets(path: Path, out: Path, options: FormatOptions) -> list[Path]:
-    """The file or folder with the mask, then, on request, that with overlays. Reads the header."""
-    single = DicomImage(path, options.value_range).frames == 1
+    """The file or folder with the mask, then, on request, that with overlays. May look into the header."""
+    if options.masks != PNG and not options.overlay:
+        return [out / f"{path.stem}.dcm"]
+    single = frames_in(path) == 1
     mask = out / (f"{path.stem}.dcm" if options.masks != PNG else f"{path.stem}.png" if single else path.stem)
     drawn = out / "overlays" / (f"{path.stem}.jpg" if single else path.stem)
     return [mask, drawn] if options.overlay else [mask]

@@ -17,10 +17,10 @@ from distillfss.io.areas import pixel_square_metres
 from distillfss.io.extras import optional
 from distillfss.io.files import TEMPORARY_PREFIX, atomic_path, atomic_write
 from distillfss.io.geo import RasterSource, gdal
-from distillfss.io.geo_write import BLOCK, PROBABILITY_NODATA, PROBABILITY_ONE, as_sixteen_bit, mask_tags, new_raster
+from distillfss.io.geo_write import BLOCK, PROBABILITY_NODATA, mask_tags, new_raster
 from distillfss.io.masks import IGNORE
 from distillfss.io.polygons import write_polygons
-from distillfss.tiles.engine import segment_strips
+from distillfss.tiles.engine import PROBABILITY_ONE, segment_strips
 from distillfss.tiles.plan import overlap_pixels
 from distillfss.tiles.scores import CanSegment, scores_of, tile_side
 
@@ -153,7 +153,8 @@ def _segment(
         ):
             mask.write(strip.labels)
             if likely is not None and strip.probabilities is not None:
-                likely.write(as_sixteen_bit(strip.probabilities, strip.labels))
+                strip.probabilities[:, strip.labels == IGNORE] = PROBABILITY_NODATA
+                likely.write(strip.probabilities)
             counts.add(strip.labels, pixel_square_metres(source.dataset, strip.row + strip.labels.shape[0] // 2))
 
 

@@ -16,7 +16,7 @@ from distillfss.formats.frames import segment_picture, wants_tiles
 from distillfss.formats.options import FormatOptions, Prediction
 from distillfss.io.kinds import VIDEO_SUFFIXES
 from distillfss.predicting import PredictSummary
-from distillfss.tiles.engine import ArraySource, segment_strips
+from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_strips
 from distillfss.tiles.plan import overlap_pixels
 from distillfss.tiles.scores import CanSegment, scores_of, tile_side
 
@@ -74,7 +74,7 @@ class Tiling:
             rows = slice(strip.row, strip.row + strip.labels.shape[0])
             mask[rows] = strip.labels
             if strip.probabilities is not None:
-                likely[rows] = np.moveaxis(strip.probabilities, 0, -1)
+                likely[rows] = np.moveaxis(strip.probabilities, 0, -1) / np.float32(PROBABILITY_ONE)
         return mask, likely
 
     def __getattr__(self, name: str) -> Any:
@@ -154,7 +154,7 @@ def predict_files(
         tell()
         try:
             prediction = _predict_one(segmenter, path, handler, out, options, part)
-        except DataError as error:
+        except (DataError, UsageError) as error:  # such as a band that only this file does not have
             done.failed.append((path, f"{error.problem}. {error.cure}"))
         except MemoryError:
             done.failed.append((path, "not enough memory. Use smaller tiles (--tile)"))

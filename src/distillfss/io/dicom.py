@@ -155,6 +155,14 @@ class DicomImage:
         return None
 
 
+def frames_in(path: Path) -> int:
+    """How many frames a file says it has, without reading them. Raises ``DataError`` if it is damaged."""
+    pydicom = optional("pydicom", path)
+    with reading(path):
+        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        return int(header.get("NumberOfFrames") or 1)
+
+
 def through_window(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:
     """A window of the DICOM standard (PS3.3, C.11.2.1.2 and C.11.2.1.3), as 0...1."""
     if function == "SIGMOID":

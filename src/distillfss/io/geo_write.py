@@ -19,9 +19,8 @@ from distillfss.io.masks import IGNORE, PALETTE
 from distillfss.io.opening import quiet
 
 BLOCK = 256
-PROBABILITY_ONE = 65534
-"""Probabilities are written as 0 to this; 65535 stands for "nothing measured here"."""
 PROBABILITY_NODATA = 65535
+"""Probabilities are 0 to 65534; this stands for "nothing measured here"."""
 
 
 class StripWriter:
@@ -101,13 +100,6 @@ def mask_tags(class_names: Sequence[str]) -> dict[str, str]:
         "DISTILLFSS_CLASSES": ", ".join(f"{value}={name}" for value, name in enumerate(["background", *class_names])),
         "DISTILLFSS_NODATA": f"{IGNORE} where the image holds no data",
     }
-
-
-def as_sixteen_bit(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """(C, h, W) from 0...1 to 0...65534, and 65535 where the mask (h, W) has no value."""
-    scaled = np.rint(probabilities * np.float32(PROBABILITY_ONE)).astype(np.uint16)
-    scaled[:, labels == IGNORE] = PROBABILITY_NODATA
-    return scaled
 
 
 def _place(dataset: Any, like: Any) -> None:

@@ -17,6 +17,8 @@ from distillfss.tiles.plan import Axis, Span, plan_axis
 from distillfss.tiles.scores import Scores
 
 IGNORE = 255
+PROBABILITY_ONE = 65534
+"""Probabilities are kept in 16 bits, half the memory of floats: 0 to this stand for 0 to 1, and 65535 is left over."""
 _ROWS = 64
 """Scores are resized to the image's pixels this many rows at a time."""
 
@@ -71,12 +73,13 @@ class Strip:
     labels
         (h, W) uint8: 0 background, i + 1 the i-th class, 255 where the source had no valid pixel.
     probabilities
-        (n + 1, h, W) float32, each pixel sums to 1; None unless asked for.
+        (n + 1, h, W) uint16, 0 to ``PROBABILITY_ONE`` for 0 to 1; None unless asked for. Its memory is used again for
+        the next strip.
     """
 
     row: int
     labels: NDArray[np.uint8]
-    probabilities: NDArray[np.float32] | None
+    probabilities: NDArray[np.uint16] | None
 
 
 def segment_strips(
@@ -202,7 +205,7 @@ class _Row:
         tallest = max(span.final - span.begin for span in down.spans)
         self._labels = np.empty((tallest, across.length), np.uint8)
         shape = (channels, tallest, across.length)
-        self._likely = np.empty(shape, np.float32) if probabilities else None
+        self._likely = np.empty(shape, np.uint16) if probabilities else None
 
     def run(self, down: Span, band: _Band) -> Iterator[None]:
         """Segment the row; yields once per tile."""
@@ -218,13 +221,13 @@ class _Row:
                 yield
 
     def strip(self, down: Span, band: _Band) -> Strip:
-        """The rows that are done after ``run``; a copy, the memory is used again."""
+        """The rows that are done after ``run``."""
         rows = down.final - down.begin
         labels = self._labels[:rows].copy()
         if band.valid is not None:
             at = down.begin - band.row
             labels[~band.valid[at : at + rows]] = IGNORE
-        return Strip(down.begin, labels, None if self._likely is None else self._likely[:, :rows].copy())
+        return Strip(down.begin, labels, None if self._likely is None else self._likely[:, :rows])
 
     def _blend(
         self, found: NDArray[np.float32] | None, span: Span, down: Span, left: NDArray[np.float32]
@@ -267,7 +270,7 @@ class _Row:
         rows = slice(row - down.begin, row - down.begin + decided.shape[1])
         self._labels[rows, columns] = _highest(decided)
         if self._likely is not None:
-            self._likely[:, rows, columns] = _softmax(decided)
+            self._likely[:, rows, columns] = np.rint(_softmax(decided) * np.float32(PROBABILITY_ONE))
 
 
 def _cut(band: _Band, column: int, tile: int) -> NDArray[np.uint8] | None:
