@@ -121,6 +121,20 @@ def test_masks_never_land_among_the_images_or_on_each_other(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_wish_that_one_file_cannot_fulfil_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    summary = PredictSummary(tmp_path, 0)
+    paths = [folder / "map.tif", folder / "slice.dcm", folder / "stack.tif"]
+    options = FormatOptions(probabilities=True, bands=(3, 2, 1))
+    found = predict_files(segmenter, paths, tmp_path / "out", options, lambda *_: None, summary=summary)
+    assert list(found) == [folder / "map.tif"]
+    assert [(path, "--probabilities out" in reason) for path, reason in summary.failed] == [
+        (folder / "slice.dcm", True),
+        (folder / "stack.tif", True),
+    ]
+
+
 def test_a_missing_library_is_named_with_its_extra(
     folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,25 @@ def test_pngs_and_overlays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(done.written[0] / "0002.png")), values[1] >= 128)
 
 
+def test_a_folder_of_masks_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Else a run that was stopped would look finished to the next one."""
+    stack(tmp_path / "z.tif", pages=3)
+    options = FormatOptions(masks="png", overlay=True)
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_stack(BrightnessSegmenter(), tmp_path / "z.tif", tmp_path / "out", options, stop)
+    assert [str(p.relative_to(tmp_path)) for p in (tmp_path / "out").rglob("*")] == ["out/overlays"]
+    for limit in (128, 300):
+        done = predict_stack(BrightnessSegmenter(limits=(limit,)), tmp_path / "z.tif", tmp_path / "out", options)
+        masks = [np.asarray(Image.open(path)) for path in sorted(done.written[0].iterdir())]
+        assert [bool(mask.any()) for mask in masks] == [limit == 128] * 3  # the second run replaced the folder
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["overlays", "z"]
+
+
 def test_pages_of_several_sizes(tmp_path: Path) -> None:
     pages = [Image.new("L", size, value) for size, value in (((9, 7), 10), ((20, 31), 200))]
     pages[0].save(tmp_path / "z.tif", save_all=True, append_images=pages[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from distillfss.formats.frames import ClassCounts, numbered, segment_picture, wr
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.dicom import DicomImage, frames_in
 from distillfss.io.dicom_seg import segmentation_of, write_segmentation
+from distillfss.io.files import atomic_folder
 from distillfss.io.masks import write_mask
 from distillfss.tiles.scores import CanSegment
 
@@ -64,26 +66,26 @@ def predict_dicom(
     out.mkdir(parents=True, exist_ok=True)
     single = image.frames == 1
     as_png = options.masks == PNG
-    if as_png and not single:
-        targets[0].mkdir(exist_ok=True)
     masks = np.empty((0 if as_png else image.frames, *image.shape), np.uint8)
     if not as_png:  # whether one can refer to this image shows before the work, not after
         segmentation_of(image.dataset, np.zeros_like(masks), segmenter.class_names)
     counts = ClassCounts(segmenter.class_names)
-    for index in range(image.frames):
-        pixels = image.frame(index)
-        mask = segment_picture(segmenter, pixels, options)
-        counts.add(mask)
-        if as_png:
-            write_mask(targets[0] if single else numbered(targets[0], index, image.frames, "png"), mask)
-        else:
-            masks[index] = mask
-        if options.overlay:
-            write_overlay(targets[1] if single else numbered(targets[1], index, image.frames, "jpg"), pixels, mask)
-        if tick:
-            tick(index + 1, image.frames)
-    if not as_png:
-        write_segmentation(targets[0], image.dataset, masks, segmenter.class_names)
+    with ExitStack() as folders:
+        places = [place if single else folders.enter_context(atomic_folder(place)) for place in targets[1 - as_png :]]
+        for index in range(image.frames):
+            pixels = image.frame(index)
+            mask = segment_picture(segmenter, pixels, options)
+            counts.add(mask)
+            if as_png:
+                write_mask(places[0] if single else numbered(places[0], index, image.frames, "png"), mask)
+            else:
+                masks[index] = mask
+            if options.overlay:
+                write_overlay(places[-1] if single else numbered(places[-1], index, image.frames, "jpg"), pixels, mask)
+            if tick:
+                tick(index + 1, image.frames)
+        if not as_png:
+            write_segmentation(targets[0], image.dataset, masks, segmenter.class_names)
     return Prediction(targets, image.notices, counts.pixels(), details={"frames": image.frames})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.decode import picture_array
-from distillfss.io.files import atomic_path
+from distillfss.io.files import atomic_folder, atomic_path
 from distillfss.io.masks import PALETTE, write_mask
 from distillfss.io.opening import MAX_PIXELS, decoding, open_picture, too_many_pixels
 from distillfss.io.pixels import array_to_rgb8
@@ -65,7 +66,8 @@ def predict_stack(
     path, out, options = Path(path), Path(out), options or FormatOptions()
     refuse_probabilities(options, path)
     targets = stack_targets(path, out, options)
-    (targets[0] if options.masks == PNG else out).mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    places = list(targets)
     counts = ClassCounts(segmenter.class_names)
     notices: list[str] = []
     pages = 0
@@ -77,19 +79,23 @@ def predict_stack(
             counts.add(mask)
             notices.extend(note for note in notes if note not in notices)
             if options.overlay:
-                write_overlay(numbered(targets[1], index, total, "jpg"), pixels, mask)
+                write_overlay(numbered(places[1], index, total, "jpg"), pixels, mask)
             if options.masks == PNG:
-                write_mask(numbered(targets[0], index, total, "png"), mask)
+                write_mask(numbered(places[0], index, total, "png"), mask)
             pages = total
             if tick:
                 tick(index + 1, total)
             yield mask
 
-    if options.masks == PNG:
-        for _ in masks():
-            pass
-    else:
-        write_stack(targets[0], masks())
+    with ExitStack() as folders:
+        if options.overlay:
+            places[1] = folders.enter_context(atomic_folder(targets[1]))
+        if options.masks == PNG:
+            places[0] = folders.enter_context(atomic_folder(targets[0]))
+            for _ in masks():
+                pass
+        else:
+            write_stack(targets[0], masks())
     return Prediction(targets, [f"{path}: {n}" for n in notices], counts.pixels(), details={"pages": pages})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
+from distillfss.io.files import atomic_folder
 from distillfss.io.masks import write_mask
 from distillfss.io.video import Video, new_video
 from distillfss.report.overlay import overlay
@@ -60,15 +61,14 @@ def predict_video(
     refuse_probabilities(options, path)
     video = Video(path)
     targets = video_targets(path, out, options)
-    for folder in [out, *(target.parent for target in targets)]:
-        folder.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
     as_png = options.masks == PNG
-    if as_png:
-        targets[0].mkdir(exist_ok=True)
     counts = ClassCounts(segmenter.class_names)
     rate = video.rate / options.every
     segmented = 0
     with ExitStack() as stack:
+        folder = stack.enter_context(atomic_folder(targets[0])) if as_png else targets[0]
         masks = None if as_png else stack.enter_context(new_video(targets[0], path, rate, masks=True))
         drawn = stack.enter_context(new_video(targets[1], path, rate, masks=False)) if options.overlay else None
         for frame in video:
@@ -82,7 +82,7 @@ def predict_video(
             if masks is not None:
                 masks.write(mask, frame.time)
             else:
-                write_mask(numbered(targets[0], frame.index, _DIGITS, "png"), mask)
+                write_mask(numbered(folder, frame.index, _DIGITS, "png"), mask)
             if drawn is not None:
                 drawn.write(overlay(frame.pixels, mask), frame.time)
     return Prediction(targets, [], counts.pixels(), details={"frames": segmented})

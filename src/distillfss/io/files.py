@@ -7,6 +7,7 @@ import errno
 import glob
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,32 @@ def atomic_path(path: str | Path, *, suffix: str = "") -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
     _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to put files into, which becomes ``path`` at the end: so if it is there, all its files are.
+
+    A folder that is there already is replaced then. If anything fails, it stays as it was.
+
+    Raises
+    ------
+    OutputError
+        An ``OSError`` inside the block, or the folder cannot take its place. Other exceptions pass through.
+    """
+    target = Path(path)
+    temporary, old = (target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+    except OSError as exc:
+        raise _output_error(target, exc) from exc
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def check_writable(path: str | Path, size: int = 4096) -> None:
