@@ -326,3 +326,11 @@ def test_a_full_disk_is_told_and_leaves_the_old_mask(tmp_path: Path, monkeypatch
         predict_raster(BrightnessSegmenter(), path, tmp_path / "out", FormatOptions(tile=64, overwrite=True))
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["map.tif"]
     assert old.read_bytes() == b"precious"
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "map.tif", blocks(), **UTM)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError) as caught:
+        predict_raster(BrightnessSegmenter(), path, tmp_path / "file" / "out", FormatOptions(tile=64))
+    assert caught.value.path == tmp_path / "file" / "out"

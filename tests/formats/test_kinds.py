@@ -78,7 +78,8 @@ def test_whatever_cannot_be_read_is_left_to_the_picture_reader(tmp_path: Path) -
     (tmp_path / "loop.tif").write_bytes(loop)
     (tmp_path / "short.tif").write_bytes(b"II*\0\x08")
     (tmp_path / "empty").write_bytes(b"")
-    os.mkfifo(tmp_path / "pipe")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
     for name in ("loop.tif", "short.tif", "empty", "pipe", "missing", "."):
         assert kind_of(tmp_path / name) is Kind.PICTURE
         assert special_handler(tmp_path / name) is None

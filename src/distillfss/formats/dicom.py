@@ -12,7 +12,7 @@ from distillfss.formats.frames import ClassCounts, numbered, segment_picture, wr
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.dicom import DicomImage, frames_in
 from distillfss.io.dicom_seg import segmentation_of, write_segmentation
-from distillfss.io.files import atomic_folder
+from distillfss.io.files import atomic_folder, make_folder
 from distillfss.io.masks import write_mask
 from distillfss.tiles.scores import CanSegment
 
@@ -63,7 +63,7 @@ def predict_dicom(
     refuse_probabilities(options, path)
     image = DicomImage(path, options.value_range)
     targets = dicom_targets(path, out, options)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     single = image.frames == 1
     as_png = options.masks == PNG
     masks = np.empty((0 if as_png else image.frames, *image.shape), np.uint8)

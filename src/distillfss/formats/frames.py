@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.formats.options import FormatOptions
-from distillfss.io.files import atomic_write
+from distillfss.io.files import atomic_write, make_folder
 from distillfss.report.overlay import encode_jpeg, overlay
 from distillfss.tiles.engine import segment_array
 from distillfss.tiles.plan import overlap_pixels
@@ -46,7 +46,7 @@ def numbered(folder: Path, index: int, frames: int, suffix: str) -> Path:
 
 def write_overlay(path: Path, pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Path:
     """A JPEG with the classes drawn over the picture; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     atomic_write(path, encode_jpeg(overlay(pixels, mask)))
     return path
 

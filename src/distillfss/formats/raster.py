@@ -15,7 +15,7 @@ from distillfss.errors import OutputError
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.areas import pixel_square_metres
 from distillfss.io.extras import optional
-from distillfss.io.files import TEMPORARY_PREFIX, atomic_path, atomic_write
+from distillfss.io.files import TEMPORARY_PREFIX, atomic_path, atomic_write, make_folder
 from distillfss.io.geo import RasterSource, gdal
 from distillfss.io.geo_write import BLOCK, PROBABILITY_NODATA, mask_tags, new_raster
 from distillfss.io.masks import IGNORE
@@ -78,7 +78,7 @@ def predict_raster(
     targets = raster_targets(path, out, options)
     wanted = {target for target in targets if options.overwrite or not target.exists()}
     for folder in {target.parent for target in targets}:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     likely = out / "probabilities" / f"{path.stem}.tif"
     counts = _Counts(["background", *segmenter.class_names])
     polygons = {}

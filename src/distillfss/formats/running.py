@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from distillfss.errors import DataError, OutputError, UsageError
+from distillfss.errors import DataError, UsageError
 from distillfss.formats.dispatch import Handler, special_handler
 from distillfss.formats.frames import segment_picture, wants_tiles
 from distillfss.formats.options import FormatOptions, Prediction
@@ -194,14 +194,7 @@ def _predict_one(
     if not options.overwrite and all(target.exists() for target in handler.targets(path, out, options)):
         return None
     tick = None if part is None else lambda done, total: part(path, done, total)
-    try:
-        return handler.predict(segmenter, path, out, options, tick)
-    except OSError as error:  # a folder that cannot be made; all else comes as one of our own errors
-        raise OutputError(
-            f"could not be written ({error.strerror or error})",
-            cure="Choose another folder",
-            path=error.filename or out,
-        ) from error
+    return handler.predict(segmenter, path, out, options, tick)
 
 
 def _paths(images: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -16,7 +16,7 @@ from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.decode import picture_array
-from distillfss.io.files import atomic_folder, atomic_path
+from distillfss.io.files import atomic_folder, atomic_path, make_folder
 from distillfss.io.masks import PALETTE, write_mask
 from distillfss.io.opening import MAX_PIXELS, decoding, open_picture, too_many_pixels
 from distillfss.io.pixels import array_to_rgb8
@@ -66,7 +66,7 @@ def predict_stack(
     path, out, options = Path(path), Path(out), options or FormatOptions()
     refuse_probabilities(options, path)
     targets = stack_targets(path, out, options)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     places = list(targets)
     counts = ClassCounts(segmenter.class_names)
     notices: list[str] = []

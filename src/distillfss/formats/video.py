@@ -8,7 +8,7 @@ from pathlib import Path
 from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
-from distillfss.io.files import atomic_folder
+from distillfss.io.files import atomic_folder, make_folder
 from distillfss.io.masks import write_mask
 from distillfss.io.video import Video, new_video
 from distillfss.report.overlay import overlay
@@ -62,7 +62,7 @@ def predict_video(
     video = Video(path)
     targets = video_targets(path, out, options)
     for target in targets:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     as_png = options.masks == PNG
     counts = ClassCounts(segmenter.class_names)
     rate = video.rate / options.every

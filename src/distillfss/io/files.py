@@ -141,6 +141,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if it is not there. Raises ``OutputError``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _output_error(folder, exc) from exc
+
+
 def check_writable(path: str | Path, size: int = 4096) -> None:
     """Raise the ``OutputError`` that ``atomic_write`` of ``size`` bytes would, before the work rather than after."""
     asked = Path(path)
