@@ -7,8 +7,9 @@ with its cure.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +55,21 @@ class SupportSet:
         1 to 20 foreground classes.
     notices
         One line per thing that was converted or assumed.
+    reading
+        How GeoTIFF and DICOM images were read, as ``meta.json`` says: ``bands`` and ``range``, where given.
     """
 
-    def __init__(self, samples: Sequence[Sample], class_names: Sequence[str], notices: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        class_names: Sequence[str],
+        notices: Sequence[str] = (),
+        reading: Mapping[str, Any] | None = None,
+    ) -> None:
         self.samples = tuple(samples)
         self.class_names = tuple(class_names)
         self.notices = tuple(notices)
+        self.reading = dict(reading or {})
 
     @classmethod
     def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None) -> SupportSet:
@@ -80,11 +90,12 @@ class SupportSet:
         notices: list[str] = []
         for pair in pairs:
             try:
-                image, mask, notes = read_pair(pair)
+                image, mask, notes = read_pair(pair, legend)
             except DataError as fault:
                 faults.append(fault)
             else:
-                read.append((pair, Sample(pair.name, *at_most(image, mask, MAX_KEPT_PIXELS))))
+                kept = at_most(image, mask, MAX_KEPT_PIXELS)
+                read.append((pair, Sample(pair.name, *kept, shrunk=(mask.size / kept[1].size) ** 0.5)))
                 notices += notes
         return cls._checked(
             [sample for _, sample in read], [pair.mask for pair, _ in read], legend, faults, notices, root
@@ -173,7 +184,8 @@ class SupportSet:
             if not set(each) - {0, IGNORE}:
                 holds = "no foreground, only 255 (not to be counted)" if IGNORE in each else "no foreground"
                 notices.append(f"{place}: holds {holds}; if that is not meant, annotate the image")
-        return cls(samples, names, notices)
+        reading = {"bands": legend.bands and list(legend.bands), "range": legend.value_range and [*legend.value_range]}
+        return cls(samples, names, notices, {key: value for key, value in reading.items() if value is not None})
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -188,9 +200,16 @@ class SupportSet:
             for value, name in enumerate(self.class_names, start=1)
         }
 
+    def typical_side(self) -> int:
+        """The side, in pixels of the files, of a square as large as the images typically are: their median.
+
+        Tiles of large images have this side, so that things are seen at the size they were learnt at.
+        """
+        return round(float(np.median([sample.mask.size**0.5 * sample.shrunk for sample in self.samples])))
+
     def subset(self, indices: Iterable[int]) -> SupportSet:
         """These images in this order, with the same classes, some of which may then be without a pixel (``shots``)."""
-        return SupportSet([self.samples[index] for index in indices], self.class_names, self.notices)
+        return SupportSet([self.samples[index] for index in indices], self.class_names, self.notices, self.reading)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over class names, pixels and masks in their order, not over file names."""

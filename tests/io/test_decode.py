@@ -259,7 +259,6 @@ def test_files_and_arrays_are_scaled_alike(tmp_path: Path) -> None:
         ("deep.ppm", b"P6 1 1 65535\n" + bytes(6), "16 bits per colour"),
         ("premultiplied.tif", tiff(np.zeros((4, 5, 4), np.uint16), extrasamples=["assocalpha"]), "premultiplied"),
         ("ink.tif", tiff(np.zeros((4, 5, 4), np.uint16), photometric="separated"), "16-bit CMYK"),
-        ("bands.tif", tiff(np.zeros((4, 5, 7), np.uint8), photometric="minisblack", planarconfig="contig"), "layout"),
     ],
 )
 def test_what_pillow_would_misread_is_refused(tmp_path: Path, name: str, content: bytes, problem: str) -> None:

@@ -11,14 +11,17 @@ import click
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
+from distillfss.cli.format_options import format_options, parsed
 from distillfss.cli.running import Finished, Stopped, one_line
 from distillfss.errors import DataError, UsageError
 from distillfss.outputs import OUTPUTS
 from distillfss.outputs.base import INSTANCES, SEGMENTATIONS
+from distillfss.places import is_url
 from distillfss.predict_plan import PlanSettings
 from distillfss.predicting import PredictSummary, predict
 
 if TYPE_CHECKING:
+    from distillfss.formats.options import Prediction
     from distillfss.segmenter import Segmenter
 
 SHOWN_FAILURES = 20
@@ -68,6 +71,7 @@ EXECUTORS = ("local", "ray")
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Models at work on the Ray cluster. [default: one per core]"
 )
+@format_options
 @options.device
 @options.as_json
 @options.debug
@@ -88,11 +92,14 @@ def command(
     device: str,
     as_json: bool,
     debug: bool,
+    **formats: Any,
 ) -> dict[str, Any]:
     """Write one mask STEM.png for every image of IMAGES (a folder, a file, or a quoted pattern) into a folder.
 
     The values of a mask are 0 for background and 1, 2, ... for the classes of the MODEL. Images that cannot be read
     are left out and listed at the end; then the exit code is 3. Start the same command again to do the rest.
+
+    Very large images are cut into tiles. GeoTIFF, DICOM, TIFF stacks and videos get masks of their own kind.
 
     \b
     --outputs can name, besides or in place of the mask:
@@ -103,12 +110,16 @@ def command(
       yolo           yolo/labels/STEM.txt and yolo/data.yaml
       csv            areas.csv, pixels, share and square metres per image and class
     """
+    from distillfss.formats.running import predict_files
+
     started = time.perf_counter()
     _check_executor(executor, ray_address, workers)
     extras = [name for name, asked in (("overlay", overlay), ("probabilities", probabilities)) if asked]
     names = (*(name.strip() for name in outputs.split(",")), *extras)
+    asked = parsed(formats, overlay="overlay" in names, probabilities="probabilities" in names, overwrite=overwrite)
     settings = PlanSettings(out, names, (), coco_segmentation, instances, metres_per_pixel)
     settings.make_outputs()  # refuses what it cannot make before a model is loaded
+    special: dict[Path, Prediction] = {}
     summary = PredictSummary(out, 0)
     with display() as show:
         segmenter = load_model(model, device if executor == "local" else "cpu", show)
@@ -133,8 +144,21 @@ def command(
                     progress=progress,
                     summary=summary,
                 )
-            else:
+            elif is_url(images) or is_url(out):
                 predict(segmenter, settings, images, overwrite=overwrite, progress=progress, summary=summary)
+            else:
+                special = predict_files(
+                    segmenter,
+                    images,
+                    out,
+                    asked,
+                    lambda model, paths, tick, part: predict(
+                        model, settings, paths, overwrite=overwrite, progress=tick, summary=part
+                    ),
+                    progress=progress,
+                    part=lambda path, done, total: show.update(f"segmenting {path.name}", done, total),
+                    summary=summary,
+                )
         except KeyboardInterrupt:
             left = summary.total - summary.done
             told = f"stopped after {summary.written} {_things(settings)}, {left} images are left"
@@ -144,7 +168,12 @@ def command(
         "class_names": list(segmenter.class_names),
         "seconds": round(time.perf_counter() - started, 2),
     }
+    if special:
+        report["files"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
     if not as_json:
+        for prediction in special.values():
+            for notice in prediction.notices:
+                click.echo(f"note: {one_line(notice)}", err=True)
         _print(summary, settings, report["seconds"])
     if summary.failed:
         raise Finished(DataError.exit_code, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from distillfss.io.isolation import decode_apart
 from distillfss.io.opening import decoding, identify, quiet
 from distillfss.io.pixels import array_to_rgb8, loaded_to_array
 from distillfss.io.png import check_complete
+from distillfss.io.special import special_reader
 
 _ORIENTATION = 0x0112
 _TURN = {
@@ -37,13 +39,16 @@ class DecodedImage:
     notices: tuple[str, ...]
 
 
-def read_image(path: str | Path) -> DecodedImage:
+def read_image(
+    path: str | Path, bands: Sequence[int] | None = None, value_range: tuple[float, float] | None = None
+) -> DecodedImage:
     """Read a picture file as 8-bit RGB, upright.
 
     EXIF orientation is applied once; 16 bits per channel are stretched to 8 (``pixels.stretch_to_8bit``); palette,
     1-bit, grey and CMYK become RGB; transparent pixels are laid over white. Of several frames the first is read. Each
     of these conversions that can change what is seen gives a notice naming the file and the cure. The file is decoded
     in a process of its own (``isolation``), so one that crashes or occupies the decoder is an error like any other.
+    GeoTIFF and DICOM files are read by ``io.geo`` and ``io.dicom``; only these heed ``bands`` and ``value_range``.
 
     Raises
     ------
@@ -51,6 +56,9 @@ def read_image(path: str | Path) -> DecodedImage:
         Missing, unreadable, not an allowed format, too large, truncated, or with values whose range is unknown.
     """
     path = Path(path)
+    special = special_reader(path)
+    if special is not None:
+        return DecodedImage(*special(path, bands, value_range))
     pixels, notes = decode_apart("image", decode_image, path)
     return DecodedImage(pixels, tuple(f"{path}: {note}" for note in notes))
 

@@ -7,12 +7,14 @@ import errno
 import glob
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from distillfss.errors import DataError, OutputError
+from distillfss.io.kinds import Kind, kind_of
 from distillfss.io.opening import SUFFIXES
 
 TEMPORARY_PREFIX = ".distillfss-"
@@ -78,6 +80,75 @@ def atomic_write(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> 
     _sync_folder(target.parent)
 
 
+@contextlib.contextmanager
+def atomic_path(path: str | Path, *, suffix: str = "") -> Iterator[Path]:
+    """As ``atomic_write``, for libraries that want a file name: write to the one given, it becomes ``path`` at the end.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist.
+    suffix
+        What the temporary name ends in, for libraries that look at it.
+
+    Raises
+    ------
+    OutputError
+        An ``OSError`` inside the block, or the file cannot take its place. Other exceptions pass through; then too
+        ``path`` stays as it was.
+    """
+    asked = Path(path)
+    target, mode = _target(asked)
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}{suffix}")
+    try:
+        yield temporary
+        if mode is not None:
+            temporary.chmod(mode)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as exc:
+        raise _output_error(asked, exc) from exc
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to put files into, which becomes ``path`` at the end: so if it is there, all its files are.
+
+    A folder that is there already is replaced then. If anything fails, it stays as it was.
+
+    Raises
+    ------
+    OutputError
+        An ``OSError`` inside the block, or the folder cannot take its place. Other exceptions pass through.
+    """
+    target = Path(path)
+    temporary, old = (target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+    except OSError as exc:
+        raise _output_error(target, exc) from exc
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if it is not there. Raises ``OutputError``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _output_error(folder, exc) from exc
+
+
 def check_writable(path: str | Path, size: int = 4096) -> None:
     """Raise the ``OutputError`` that ``atomic_write`` of ``size`` bytes would, before the work rather than after."""
     asked = Path(path)
@@ -95,14 +166,16 @@ def check_writable(path: str | Path, size: int = 4096) -> None:
             temporary.unlink()
 
 
-def list_images(source: str | Path) -> list[Path]:
+def list_images(source: str | Path, also: frozenset[str] = frozenset()) -> list[Path]:
     """The pictures meant by ``source``, sorted by name.
 
     Parameters
     ----------
     source
         A file (taken whatever its suffix), a folder (its files with a picture's suffix in any case, not hidden, not
-        those of sub-folders), or a glob pattern such as ``scans/**/*.png``.
+        those of sub-folders), or a glob pattern such as ``scans/**/*.png``. DICOM files are found without a suffix too.
+    also
+        Further suffixes that are taken, in lower case with their dot.
 
     Raises
     ------
@@ -114,13 +187,13 @@ def list_images(source: str | Path) -> list[Path]:
         mode = path.stat().st_mode
     except (OSError, ValueError) as exc:
         if glob.has_magic(str(source)):
-            return _matching(str(source))
+            return _matching(str(source), also)
         if isinstance(exc, PermissionError):
             raise _no_listing(path) from exc
         raise DataError("there is no such file or folder", cure="Check the path", path=path) from exc
     if not stat.S_ISDIR(mode):
         return [path]
-    pictures = pictures_in(path)
+    pictures = pictures_in(path, also)
     if not pictures:
         raise DataError(
             "no pictures in this folder", cure=f"Put pictures there ({', '.join(sorted(SUFFIXES))})", path=path
@@ -128,20 +201,18 @@ def list_images(source: str | Path) -> list[Path]:
     return pictures
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path, also: frozenset[str] = frozenset()) -> list[Path]:
     """Sorted files of ``folder`` that have a picture's suffix; links that lead nowhere count, folders do not."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(
-                Path(entry.path) for entry in entries if _is_picture_name(entry.name) and not _is_folder(entry)
-            )
+            return sorted(Path(e.path) for e in entries if _is_picture(e.path, also) and not _is_folder(e))
     except PermissionError as exc:
         raise _no_listing(folder) from exc
     except OSError as exc:
         raise DataError(f"cannot be listed ({exc.strerror})", cure="Check the path and its disk", path=folder) from exc
 
 
-def _matching(pattern: str) -> list[Path]:
+def _matching(pattern: str, also: frozenset[str]) -> list[Path]:
     parts = Path(pattern).parts
     fixed = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
     try:  # glob itself passes over folders it may not read, which would look like "nothing there"
@@ -152,7 +223,7 @@ def _matching(pattern: str) -> list[Path]:
     except OSError as exc:
         raise DataError("there is no such folder", cure="Check the path", path=fixed) from exc
     found = sorted(Path(name) for name in set(glob.glob(pattern, recursive=True)))  # noqa: PTH207 (absolute patterns)
-    pictures = [path for path in found if _is_picture_name(path.name) and not path.is_dir()]
+    pictures = [path for path in found if _is_picture(str(path), also) and not path.is_dir()]
     if not pictures:
         raise DataError("no picture matches this pattern", cure="Check the pattern", path=pattern)
     return pictures
@@ -165,8 +236,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 (a bare name)
+def _is_picture(path: str, also: frozenset[str]) -> bool:
+    name = os.path.basename(path)  # noqa: PTH119 (thousands of them)
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if name.startswith("."):
+        return False
+    if suffix in SUFFIXES or suffix in also:
+        return True
+    # scanners and archives name DICOM files IM0001, or by a long number with dots
+    return (not suffix or suffix[1:].isdigit()) and kind_of(path) is Kind.DICOM
 
 
 def _no_listing(path: Path) -> DataError:

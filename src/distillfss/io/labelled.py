@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,11 +33,14 @@ class Sample:
         (H, W, 3) uint8 RGB.
     mask
         (H, W) uint8: 0 background, i + 1 the i-th class name, 255 ignore.
+    shrunk
+        How many pixels of the file, along a side, one of these pixels stands for.
     """
 
     name: str
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
+    shrunk: float = 1.0
 
 
 class LabelledFolder(Sequence[Sample]):
@@ -97,7 +100,7 @@ class LabelledFolder(Sequence[Sample]):
         """The same folder with these names for its classes 1, 2, ..., if nobody named them; else itself."""
         if self._legend.names is not None:
             return self
-        legend = Legend(foreground_names(classes), self._legend.ignore_declared)
+        legend = replace(self._legend, names=foreground_names(classes))
         note = f"the masks' classes have no names, taken in the model's order: {', '.join(legend.names or ())}"
         return LabelledFolder(self.root, self._pairs, legend, note)
 
@@ -113,7 +116,7 @@ class LabelledFolder(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: they would read every file
         """Read a pair. Raises ``DataError`` if a file is bad, the sizes differ or a mask value has no name."""
         pair = self._pairs[index]
-        image, mask, _ = read_pair(pair)
+        image, mask, _ = read_pair(pair, self._legend)
         names, binary = self._meaning
         if binary:
             mask[mask == IGNORE] = 1
@@ -152,12 +155,12 @@ class LabelledFolder(Sequence[Sample]):
 def folder_legend(root: Path, classes: Sequence[str] | None) -> Legend:
     """``meta.json`` of a folder; names the user gave take the place of its own."""
     legend = read_legend(root)
-    return legend if classes is None else Legend(foreground_names(classes), legend.ignore_declared)
+    return legend if classes is None else replace(legend, names=foreground_names(classes))
 
 
-def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+def read_pair(pair: Pair, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
     """Image (H, W, 3), raw mask (H, W), notices. Raises ``DataError`` if a file is bad or the sizes differ."""
-    image, mask = read_image(pair.image), read_mask(pair.mask)
+    image, mask = read_image(pair.image, legend.bands, legend.value_range), read_mask(pair.mask)
     check_sizes(image.pixels, mask, pair.mask)
     return image.pixels, mask, image.notices
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.json_file import read_json
@@ -30,10 +31,15 @@ class Legend:
         Foreground classes, mask value i + 1 is ``names[i]``; None if nobody named them.
     ignore_declared
         Whether 255 is declared to mean "ignore", so that it is never taken for foreground.
+    bands, value_range
+        Which bands of its GeoTIFFs make red, green and blue, and which values of its GeoTIFF and DICOM images become
+        black and white; None for the usual ones. See ``io.geo`` and ``io.dicom``.
     """
 
     names: tuple[str, ...] | None = None
     ignore_declared: bool = False
+    bands: tuple[int, ...] | None = None
+    value_range: tuple[float, float] | None = None
 
 
 def read_legend(folder: Path) -> Legend:
@@ -54,14 +60,37 @@ def read_legend(folder: Path) -> Legend:
     ignore = meta.get("ignore_index")
     if ignore is not None and (isinstance(ignore, bool) or ignore != IGNORE):
         raise DataError(f"has the ignore_index {ignore!r}", cure="Only 255 can mean ignore: use it, or null", path=path)
+    bands, value_range = _bands(meta.get("bands"), path), _value_range(meta.get("range"), path)
     names = meta.get("classes")
     if names is None:
-        return Legend(None, ignore is not None)
+        return Legend(None, ignore is not None, bands, value_range)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError("has classes that are no list of names", cure=_NAMES_CURE, path=path)
     if not names or not _is_background(names[0]):
         raise DataError("has classes that do not begin with background", cure=_NAMES_CURE, path=path)
-    return Legend(foreground_names(names, path), ignore is not None)
+    return Legend(foreground_names(names, path), ignore is not None, bands, value_range)
+
+
+def _bands(given: Any, path: Path) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    numbers = isinstance(given, list) and all(type(band) is int and band >= 1 for band in given)
+    if not numbers or len(given) not in (1, 3):
+        raise DataError(
+            f"has the bands {given!r}", cure='Name one band or three, from 1: {"bands": [4, 3, 2]}', path=path
+        )
+    return tuple(given)
+
+
+def _value_range(given: Any, path: Path) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    numbers = isinstance(given, list) and len(given) == 2 and all(type(value) in (int, float) for value in given)
+    if not numbers or not given[0] < given[1]:
+        raise DataError(
+            f"has the range {given!r}", cure='Give the values of black and white: {"range": [0, 3000]}', path=path
+        )
+    return float(given[0]), float(given[1])
 
 
 def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from distillfss.io.tiff import check_pieces
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 # Of files taken from a folder; the content, not the suffix, decides how a file is read.
-_SUFFIXES = "jpg jpeg jpe jfif mpo png tif tiff bmp dib webp gif ppm pgm pbm pnm"
+_SUFFIXES = "jpg jpeg jpe jfif mpo png tif tiff bmp dib webp gif ppm pgm pbm pnm dcm dicom"
 SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
 
 _FORMAT_LIST = "JPEG, PNG, TIFF, BMP, WebP, GIF or PPM"

@@ -1,0 +1,97 @@
+"""DICOM in; a DICOM segmentation, or PNGs, out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from distillfss.errors import UsageError
+from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
+from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
+from distillfss.io.dicom import DicomImage, frames_in
+from distillfss.io.dicom_seg import segmentation_of, write_segmentation
+from distillfss.io.files import atomic_folder, make_folder
+from distillfss.io.masks import write_mask
+from distillfss.tiles.scores import CanSegment
+
+
+def dicom_targets(path: Path, out: Path, options: FormatOptions) -> list[Path]:
+    """The file or folder with the mask, then, on request, that with overlays. May look into the header."""
+    if options.masks != PNG and not options.overlay:
+        return [out / f"{path.stem}.dcm"]
+    single = frames_in(path) == 1
+    mask = out / (f"{path.stem}.dcm" if options.masks != PNG else f"{path.stem}.png" if single else path.stem)
+    drawn = out / "overlays" / (f"{path.stem}.jpg" if single else path.stem)
+    return [mask, drawn] if options.overlay else [mask]
+
+
+def predict_dicom(
+    segmenter: CanSegment,
+    path: str | Path,
+    out: str | Path,
+    options: FormatOptions | None = None,
+    tick: Tick | None = None,
+) -> Prediction:
+    """Segment every frame of a DICOM image.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    path
+        The file.
+    out
+        Folder for ``STEM.dcm``, a DICOM segmentation with one segment per class; with ``options.masks`` ``png`` for
+        ``STEM.png`` or, of several frames, ``STEM/0001.png``, ... Overlays go to ``overlays/`` under the same names.
+    options
+        Tiles, range of values, ...
+    tick
+        Told about every frame.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a segmentation cannot refer to it.
+    UsageError
+        Probabilities were asked for, which DICOM has no good place for.
+    OutputError
+        Something cannot be written.
+    """
+    path, out, options = Path(path), Path(out), options or FormatOptions()
+    refuse_probabilities(options, path)
+    image = DicomImage(path, options.value_range)
+    targets = dicom_targets(path, out, options)
+    make_folder(out)
+    single = image.frames == 1
+    as_png = options.masks == PNG
+    masks = np.empty((0 if as_png else image.frames, *image.shape), np.uint8)
+    if not as_png:  # whether one can refer to this image shows before the work, not after
+        segmentation_of(image.dataset, np.zeros_like(masks), segmenter.class_names)
+    counts = ClassCounts(segmenter.class_names)
+    with ExitStack() as folders:
+        places = [place if single else folders.enter_context(atomic_folder(place)) for place in targets[1 - as_png :]]
+        for index in range(image.frames):
+            pixels = image.frame(index)
+            mask = segment_picture(segmenter, pixels, options)
+            counts.add(mask)
+            if as_png:
+                write_mask(places[0] if single else numbered(places[0], index, image.frames, "png"), mask)
+            else:
+                masks[index] = mask
+            if options.overlay:
+                write_overlay(places[-1] if single else numbered(places[-1], index, image.frames, "jpg"), pixels, mask)
+            if tick:
+                tick(index + 1, image.frames)
+        if not as_png:
+            write_segmentation(targets[0], image.dataset, masks, segmenter.class_names)
+    return Prediction(targets, image.notices, counts.pixels(), details={"frames": image.frames})
+
+
+def refuse_probabilities(options: FormatOptions, path: Path) -> None:
+    """Only rasters have probabilities."""
+    if options.probabilities:
+        raise UsageError(
+            "probabilities are written for pictures and GeoTIFF only", cure="Leave --probabilities out", path=path
+        )

@@ -1,0 +1,103 @@
+"""What a user can ask for, and what became of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distillfss.errors import UsageError
+from distillfss.tiles.plan import OVERLAP, SMALLEST_TILE, overlap_pixels
+
+NATIVE, PNG = "native", "png"
+MASK_FORMATS = (NATIVE, PNG)
+
+Tick = Callable[[int, int], None]
+"""Called with (parts of the file done, parts in all); 0 in all if nobody knows."""
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """Settings of a prediction.
+
+    Attributes
+    ----------
+    tile
+        Side of a tile in pixels of the image. None: that of the images the model learnt from; pictures are then cut
+        only above a size, rasters always. 0: never cut a picture.
+    overlap
+        Share of a tile's side that neighbours see too, 0 to 0.5.
+    bands
+        One or three bands of a raster, from 1. None: red, green and blue, or the first.
+    value_range
+        Values of a raster or a DICOM file (in its rescaled unit, such as Hounsfield) that become black and white.
+    polygons
+        Formats of polygons to write beside a raster's mask: ``geojson``, ``gpkg``.
+    masks
+        ``native``: GeoTIFF for rasters, a TIFF stack for stacks, DICOM segmentation for DICOM, lossless video for
+        videos. ``png``: one PNG per picture, slice or frame.
+    overlay, probabilities
+        Whether to write these too.
+    overwrite
+        Whether to write again what exists.
+    every
+        Of a video, every so-manieth frame.
+    """
+
+    tile: int | None = None
+    overlap: float = OVERLAP
+    bands: tuple[int, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    polygons: tuple[str, ...] = ()
+    masks: str = NATIVE
+    overlay: bool = False
+    probabilities: bool = False
+    overwrite: bool = False
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:
+            raise UsageError(f"tiles of {self.tile} pixels are too small", cure=f"Use at least {SMALLEST_TILE}")
+        overlap_pixels(1000, self.overlap)
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise UsageError("the range is empty", cure="Give the lower value first: --range 0,3000")
+        if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
+            raise UsageError("the bands make no picture", cure="Name one band or three, from 1: --bands 4,3,2")
+        if self.every < 1:
+            raise UsageError(f"every {self.every}th frame", cure="Use 1 for all frames, 2 for every other, ...")
+
+
+@dataclass
+class Prediction:
+    """What became of one file.
+
+    Attributes
+    ----------
+    written
+        The files, the mask first.
+    notices
+        What was assumed.
+    pixels
+        Pixels by class name, background among them, summed over slices or frames; "nodata" where there is nothing.
+    square_metres
+        The same on the ground, where the file says how large its pixels are.
+    details
+        Whatever else is worth knowing, JSON-safe.
+    """
+
+    written: list[Path]
+    notices: list[str] = field(default_factory=list)
+    pixels: dict[str, int] = field(default_factory=dict)
+    square_metres: dict[str, float] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        report = {
+            "written": [str(path) for path in self.written],
+            "notices": self.notices,
+            "pixels": self.pixels,
+            **self.details,
+        }
+        return report if self.square_metres is None else {**report, "square_metres": self.square_metres}

@@ -1,0 +1,232 @@
+"""Everything a user points ``predict`` at: pictures go to one pipeline, all other files to their handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillfss.errors import DataError, UsageError
+from distillfss.formats.dispatch import Handler, special_handler
+from distillfss.formats.frames import segment_picture, wants_tiles
+from distillfss.formats.options import FormatOptions, Prediction
+from distillfss.io.kinds import VIDEO_SUFFIXES
+from distillfss.predicting import PredictSummary
+from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_strips
+from distillfss.tiles.plan import overlap_pixels
+from distillfss.tiles.scores import CanSegment, scores_of, tile_side
+
+Tick = Callable[[int, int], None]
+Pictures = Callable[[CanSegment, list[Path], Tick, PredictSummary], object]
+"""Predicts ordinary pictures: model, files, progress, and the summary to fill."""
+
+
+class Tiling:
+    """A segmenter that cuts large pictures into tiles, and hands all others on.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    options
+        When to cut, and how.
+    """
+
+    def __init__(self, segmenter: CanSegment, options: FormatOptions) -> None:
+        self._segmenter, self._options = segmenter, options
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self._segmenter.class_names
+
+    @overload
+    def __call__(self, image: NDArray[np.uint8], probabilities: Literal[False] = False) -> NDArray[np.uint8]: ...
+
+    @overload
+    def __call__(
+        self, image: NDArray[np.uint8], probabilities: Literal[True]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+
+    def __call__(self, image: NDArray[np.uint8], probabilities: bool = False) -> Any:
+        """As ``Segmenter``, for an image (H, W, 3) uint8 RGB."""
+        options = self._options
+        shape = image.shape[0], image.shape[1]
+        if not probabilities:
+            return segment_picture(self._segmenter, image, options)
+        if not wants_tiles(self._segmenter, shape, options.tile):
+            return self._segmenter(image, probabilities=True)
+        tile = tile_side(self._segmenter, options.tile)
+        classes = len(self.class_names)
+        mask = np.empty(shape, np.uint8)
+        likely = np.empty((*shape, classes + 1), np.float32)
+        for strip in segment_strips(
+            ArraySource(image),
+            scores_of(self._segmenter),
+            classes,
+            tile=tile,
+            overlap=overlap_pixels(tile, options.overlap),
+            probabilities=True,
+        ):
+            rows = slice(strip.row, strip.row + strip.labels.shape[0])
+            mask[rows] = strip.labels
+            if strip.probabilities is not None:
+                likely[rows] = np.moveaxis(strip.probabilities, 0, -1) / np.float32(PROBABILITY_ONE)
+        return mask, likely
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._segmenter, name)
+
+
+def predict_files(
+    segmenter: CanSegment,
+    images: str | Path | Iterable[str | Path],
+    out: str | Path,
+    options: FormatOptions,
+    pictures: Pictures,
+    *,
+    progress: Tick | None = None,
+    part: Callable[[Path, int, int], None] | None = None,
+    summary: PredictSummary | None = None,
+) -> dict[Path, Prediction]:
+    """Write masks for pictures, rasters, stacks, DICOM files and videos.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    images
+        A folder, a file, a glob pattern, or the paths themselves.
+    out
+        Folder of the masks. It must not be a folder the images are in.
+    options
+        How to deal with large pictures and special files.
+    pictures
+        What predicts the ordinary pictures among them; it is given the model with tiling.
+    progress
+        Called with (files done, files in all).
+    part
+        Called with (file, parts of it done, parts in all) while a special file is worked on.
+    summary
+        Filled while running, so that a caller that is interrupted still knows how far it got.
+
+    Returns
+    -------
+    dict
+        What became of every special file that was segmented.
+
+    Raises
+    ------
+    UsageError
+        Before anything is written: two files would get the same mask, or a mask would land among the images.
+    OutputError
+        If a file cannot be written; what was written before stays.
+    """
+    paths = _paths(images)
+    out = Path(out)
+    options = as_learnt(options, segmenter)
+    done = summary if summary is not None else PredictSummary(out, 0)
+    done.out, done.total = out, len(paths)
+    handlers = {path: special_handler(path) for path in paths}
+    special = {path: handler for path, handler in handlers.items() if handler is not None}
+    _refuse_inputs(special, out)
+    ordinary = PredictSummary(out, 0)
+    found: dict[Path, Prediction] = {}
+
+    def tell() -> None:
+        if progress:
+            progress(done.done + ordinary.done, done.total)
+
+    try:
+        plain = [path for path in paths if path not in special]
+        _refuse_collisions(special, plain, out, options)
+        if plain:
+            pictures(Tiling(segmenter, options), plain, lambda _, __: tell(), ordinary)
+    finally:
+        done.written += ordinary.written
+        done.skipped_existing += ordinary.skipped_existing
+        done.failed += ordinary.failed
+        done.files = ordinary.files
+        ordinary = PredictSummary(out, 0)
+    for path, handler in special.items():
+        tell()
+        try:
+            prediction = _predict_one(segmenter, path, handler, out, options, part)
+        except (DataError, UsageError) as error:  # such as a band that only this file does not have
+            done.failed.append((path, f"{error.problem}. {error.cure}"))
+        except MemoryError:
+            done.failed.append((path, "not enough memory. Use smaller tiles (--tile)"))
+        else:
+            if prediction is None:
+                done.skipped_existing += 1
+            else:
+                found[path] = prediction
+                done.written += 1
+    tell()
+    return found
+
+
+def as_learnt(options: FormatOptions, segmenter: Any) -> FormatOptions:
+    """Bands and range the model was fitted with, where its file records them and nobody asked for others."""
+    reading = (getattr(segmenter, "summary", None) or {}).get("reading") or {}
+    try:
+        bands, value_range = reading.get("bands"), reading.get("range")
+        return replace(
+            options,
+            bands=options.bands or (bands and tuple(int(band) for band in bands)),
+            value_range=options.value_range or (value_range and (float(value_range[0]), float(value_range[1]))),
+        )
+    except (AttributeError, IndexError, TypeError, ValueError, UsageError):  # a model file may say anything
+        return options
+
+
+def _predict_one(
+    segmenter: CanSegment,
+    path: Path,
+    handler: Handler,
+    out: Path,
+    options: FormatOptions,
+    part: Callable[[Path, int, int], None] | None,
+) -> Prediction | None:
+    """None if everything wanted is there already."""
+    if not options.overwrite and all(target.exists() for target in handler.targets(path, out, options)):
+        return None
+    tick = None if part is None else lambda done, total: part(path, done, total)
+    return handler.predict(segmenter, path, out, options, tick)
+
+
+def _paths(images: str | Path | Iterable[str | Path]) -> list[Path]:
+    from distillfss.io.files import list_images
+
+    if isinstance(images, str | Path):
+        return list_images(images, also=VIDEO_SUFFIXES)
+    return [Path(path) for path in images]
+
+
+def _refuse_inputs(special: dict[Path, Handler], out: Path) -> None:
+    """Nothing is written into a folder the images are in: a mask could replace one."""
+    sources = {path.parent.resolve() for path in special}
+    for folder in (out, out / "overlays", out / "probabilities"):
+        if folder.resolve() in sources:
+            raise UsageError("the images are in this folder", cure="Choose another one for the masks", path=folder)
+
+
+def _refuse_collisions(special: dict[Path, Handler], plain: list[Path], out: Path, options: FormatOptions) -> None:
+    """Two files must not share a mask, not even on a file system that ignores case."""
+    seen = {f"{path.stem}.png".casefold(): path for path in plain}
+    for path, handler in special.items():
+        try:
+            target = handler.targets(path, out, options)[0]
+        except DataError:  # a file that cannot be read gets no mask
+            continue
+        key = target.name.casefold()
+        if key in seen:
+            raise UsageError(
+                f"{seen[key].name} and {path.name} would both get the mask {target.name}",
+                cure="Rename one of them or predict them into different folders",
+                path=path,
+            )
+        seen[key] = path

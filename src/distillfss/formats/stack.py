@@ -1,0 +1,134 @@
+"""TIFF stacks: one page of masks per page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
+
+from distillfss.errors import DataError
+from distillfss.formats.dicom import refuse_probabilities
+from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
+from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
+from distillfss.io.decode import picture_array
+from distillfss.io.files import atomic_folder, atomic_path, make_folder
+from distillfss.io.limits import limits
+from distillfss.io.masks import PALETTE, write_mask
+from distillfss.io.opening import decoding, open_picture, too_many_pixels
+from distillfss.io.pixels import array_to_rgb8
+from distillfss.tiles.scores import CanSegment
+
+_FIRST_PAGE_ONLY = "holds several pages or frames"
+
+
+def stack_targets(path: Path, out: Path, options: FormatOptions) -> list[Path]:
+    """The stack (or the folder of PNGs) with the masks, then, on request, the folder of overlays."""
+    mask = out / (path.stem if options.masks == PNG else f"{path.stem}.tif")
+    return [mask, out / "overlays" / path.stem] if options.overlay else [mask]
+
+
+def predict_stack(
+    segmenter: CanSegment,
+    path: str | Path,
+    out: str | Path,
+    options: FormatOptions | None = None,
+    tick: Tick | None = None,
+) -> Prediction:
+    """Segment every page of a TIFF with several.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    path
+        The TIFF. Its pages may differ in size.
+    out
+        Folder for ``STEM.tif``, a TIFF with a page of class indices (with palette, compressed without loss) for every
+        page; with ``options.masks`` ``png`` for ``STEM/0001.png``, ... Overlays go to ``overlays/STEM/0001.jpg``, ...
+    options
+        Tiles, ...
+    tick
+        Told about every page.
+
+    Raises
+    ------
+    DataError
+        A page cannot be read; it is named.
+    UsageError
+        Probabilities were asked for.
+    OutputError
+        Something cannot be written.
+    """
+    path, out, options = Path(path), Path(out), options or FormatOptions()
+    refuse_probabilities(options, path)
+    targets = stack_targets(path, out, options)
+    make_folder(out)
+    places = list(targets)
+    counts = ClassCounts(segmenter.class_names)
+    notices: list[str] = []
+    pages = 0
+
+    def masks() -> Iterator[NDArray[np.uint8]]:
+        nonlocal pages
+        for index, total, pixels, notes in read_pages(path):
+            mask = segment_picture(segmenter, pixels, options)
+            counts.add(mask)
+            notices.extend(note for note in notes if note not in notices)
+            if options.overlay:
+                write_overlay(numbered(places[1], index, total, "jpg"), pixels, mask)
+            if options.masks == PNG:
+                write_mask(numbered(places[0], index, total, "png"), mask)
+            pages = total
+            if tick:
+                tick(index + 1, total)
+            yield mask
+
+    with ExitStack() as folders:
+        if options.overlay:
+            places[1] = folders.enter_context(atomic_folder(targets[1]))
+        if options.masks == PNG:
+            places[0] = folders.enter_context(atomic_folder(targets[0]))
+            for _ in masks():
+                pass
+        else:
+            write_stack(targets[0], masks())
+    return Prediction(targets, [f"{path}: {n}" for n in notices], counts.pixels(), details={"pages": pages})
+
+
+def read_pages(path: Path) -> Iterator[tuple[int, int, NDArray[np.uint8], list[str]]]:
+    """Number, pages in all, (H, W, 3) uint8 and notes of every page, by the rules of ``read_image``.
+
+    Raises
+    ------
+    DataError
+        A page cannot be read.
+    """
+    with open_picture(path) as image:
+        with decoding(path):
+            total = int(getattr(image, "n_frames", 1))
+        for index in range(total):
+            with decoding(path):
+                image.seek(index)
+            if image.width * image.height > limits().pixels:
+                raise too_many_pixels(path, image.width, image.height)
+            try:
+                array, notes = picture_array(image, None)
+                pixels, more = array_to_rgb8(array)
+            except DataError as fault:
+                raise DataError(f"page {index + 1} of {total}: {fault.problem}", cure=fault.cure, path=path) from fault
+            yield index, total, pixels, [note for note in [*notes, *more] if not note.startswith(_FIRST_PAGE_ONLY)]
+
+
+def write_stack(path: Path, masks: Iterator[NDArray[np.uint8]]) -> None:
+    """Write masks (H, W) as the pages of a TIFF, one at a time, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w+b") as file, AppendingTiffWriter(file, new=True) as pages:
+        for mask in masks:
+            picture = Image.fromarray(mask)
+            picture.putpalette(PALETTE.tobytes())
+            picture.save(pages, "TIFF", compression="tiff_adobe_deflate")
+            pages.newFrame()

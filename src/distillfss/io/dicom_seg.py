@@ -1,0 +1,134 @@
+"""Masks as DICOM segmentations, which viewers and archives show over the images they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillfss import __version__
+from distillfss.errors import DataError
+from distillfss.io.extras import optional
+from distillfss.io.files import atomic_write
+from distillfss.io.masks import PALETTE
+
+SCHEME = "99DISTILLFSS"
+"""Codes of classes are ours: nobody knows which entry of a clinical vocabulary a user's class name stands for."""
+
+# What every image should hold, though it may be empty, and files in the wild do not.
+_MAY_BE_EMPTY = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+
+
+def write_segmentation(path: Path, dataset: Any, masks: NDArray[np.uint8], class_names: Sequence[str]) -> None:
+    """Write a segmentation, see ``segmentation_of``, whole or not at all. Raises ``OutputError`` too."""
+    segmentation = segmentation_of(dataset, masks, class_names)
+    atomic_write(path, lambda file: segmentation.save_as(file))
+
+
+def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequence[str]) -> Any:
+    """A DICOM segmentation (binary, one segment per class) of one image, as pydicom dataset.
+
+    Parameters
+    ----------
+    dataset
+        The image, as pydicom dataset.
+    masks
+        (frames, H, W): 0 for background, i + 1 for ``class_names[i]``.
+    class_names
+        Names of the segments.
+
+    Raises
+    ------
+    DataError
+        The image lacks what a segmentation has to refer to.
+    """
+    source = Path(getattr(dataset, "filename", None) or "the image")
+    highdicom, pydicom = optional("highdicom", source), optional("pydicom", source)
+    image = _with_empty_fields(dataset)
+    # Nothing but the image and the masks decides the identifiers: the same run again gives the same object.
+    identity = hashlib.sha256(f"{dataset.get('SOPInstanceUID')} {list(class_names)} ".encode() + masks.tobytes())
+    series, instance = (
+        pydicom.uid.generate_uid(entropy_srcs=[identity.hexdigest(), part]) for part in ("series", "instance")
+    )
+    try:
+        with _silence():
+            return highdicom.seg.Segmentation(
+                source_images=[image],
+                pixel_array=masks,
+                segmentation_type="BINARY",
+                segment_descriptions=[
+                    _description(highdicom, number, name) for number, name in enumerate(class_names, start=1)
+                ],
+                series_instance_uid=series,
+                series_number=900,
+                sop_instance_uid=instance,
+                instance_number=1,
+                manufacturer="distillfss",
+                manufacturer_model_name="distillfss",
+                software_versions=__version__,
+                device_serial_number="0",
+                content_label="SEGMENTATION",
+            )
+    except Exception as error:  # highdicom checks the image's header, with whatever error it stumbles over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"a DICOM segmentation cannot refer to this image ({reason[:160]})",
+            cure="Use --masks png",
+            path=source,
+        ) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """highdicom warns and logs that a mask is empty, which is nothing to warn about."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _description(highdicom: Any, number: int, name: str) -> Any:
+    coded = highdicom.sr.CodedConcept
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:64],
+        segmented_property_category=coded("309825002", "SCT", "Spatial and Relational Concept"),
+        segmented_property_type=coded(f"CLASS{number}", SCHEME, name[:64]),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="distillfss", version=__version__, family=coded("123110", "DCM", "Artificial Intelligence")
+        ),
+        display_color=highdicom.color.CIELabColor.from_rgb(*(int(value) for value in PALETTE[number])),
+    )
+
+
+def _with_empty_fields(dataset: Any) -> Any:
+    """A copy of the header without pixels, with the fields that may be empty but must be there."""
+    header = copy(dataset)
+    for name in _MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    return header

@@ -1,0 +1,120 @@
+"""The classes of a mask raster as polygons, for geographic information systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillfss.errors import DataError, OutputError
+from distillfss.io.areas import to_equal_area
+from distillfss.io.extras import optional
+from distillfss.io.files import atomic_path
+from distillfss.io.geo import gdal
+from distillfss.io.masks import IGNORE
+
+FORMATS = {"geojson": "GeoJSON", "gpkg": "GPKG"}
+"""Suffix → name of the driver."""
+LAYER = "classes"
+_BATCH = 5000
+
+
+def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Path) -> int:
+    """Write one polygon, with its holes, per connected region of every class.
+
+    Parameters
+    ----------
+    mask
+        The mask as GeoTIFF: 0 and 255 are left out, i + 1 is ``class_names[i]``. Pixels that touch at a corner only
+        are not connected.
+    out
+        ``.geojson``: RFC 7946, so longitude and latitude (WGS 84), anticlockwise. ``.gpkg``: the mask's own coordinate
+        system. Every polygon has the attributes ``class``, ``value``, ``pixels`` and ``square_metres`` (on the ground;
+        empty where the mask has no coordinate system).
+    source
+        The image, for messages.
+
+    Returns
+    -------
+    int
+        How many polygons.
+
+    Raises
+    ------
+    DataError
+        GeoJSON is wanted and the mask has no coordinate system.
+    OutputError
+        It cannot be written.
+    """
+    pyogrio = optional("pyogrio", source)
+    kind = out.suffix.lower().removeprefix(".")
+    with gdal(mask) as rasterio, rasterio.open(mask) as dataset:
+        crs = dataset.crs
+        if kind == "geojson" and crs is None:
+            raise DataError(
+                "says nowhere where on Earth it lies, which GeoJSON has to",
+                cure="Use --polygons gpkg, or give the image a coordinate system (gdal_edit -a_srs)",
+                path=source,
+            )
+        geometry, values, pixels, metres = _polygons(dataset)
+    options = {"RFC7946": "YES"} if kind == "geojson" else {}
+    names = np.array([class_names[value - 1] for value in values], object)
+    with atomic_path(out, suffix=out.suffix) as temporary:
+        try:
+            pyogrio.raw.write(
+                str(temporary),
+                geometry,
+                [names, values, pixels, metres],
+                ["class", "value", "pixels", "square_metres"],
+                layer=LAYER,
+                driver=FORMATS[kind],
+                geometry_type="Polygon",
+                crs=None if crs is None else crs.to_wkt(),
+                **options,
+            )
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, RuntimeError) as error:
+            raise OutputError(
+                f"could not be written ({' '.join(str(error).split())[:160]})",
+                cure="Free some space or write to another disk, then run it again",
+                path=out,
+            ) from error
+    return len(values)
+
+
+def _polygons(dataset: Any) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
+    """Well-known binary, class, size in pixels and in square metres of every region of an open mask raster."""
+    features, rasterio = optional("rasterio.features"), optional("rasterio")
+    band = rasterio.band(dataset, 1)
+    parts: list[tuple[NDArray[Any], ...]] = []
+    waiting: list[tuple[Any, int]] = []
+    # the mask is its own mask: background is 0
+    for shape, value in features.shapes(band, mask=band, connectivity=4, transform=dataset.transform):
+        if int(value) != IGNORE:
+            waiting.append((shape, int(value)))
+        if len(waiting) == _BATCH:
+            parts.append(_batch(waiting, dataset))
+            waiting = []
+    parts.append(_batch(waiting, dataset))
+    geometry, values, pixels, metres = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return geometry, values, pixels, metres
+
+
+def _batch(found: list[tuple[Any, int]], dataset: Any) -> tuple[NDArray[Any], ...]:
+    shapely = optional("shapely")
+    polygons = np.array(
+        [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found], object
+    )
+    transform = dataset.transform
+    pixel = abs(transform.a * transform.e - transform.b * transform.d)
+    pixels = np.rint(shapely.area(polygons) / pixel).astype(np.int64) if found else np.empty(0, np.int64)
+    metres = np.full(len(found), np.nan)
+    crs = dataset.crs
+    if found and crs is not None and (crs.is_geographic or crs.is_projected):
+        flat = shapely.get_coordinates(polygons)
+        east, north = to_equal_area(crs, flat[:, 0], flat[:, 1])
+        metres = shapely.area(shapely.set_coordinates(polygons.copy(), np.column_stack([east, north])))
+    binary = np.array([*shapely.to_wkb(polygons)], object) if found else np.empty(0, object)
+    return binary, np.array([value for _, value in found], np.int32), pixels, metres

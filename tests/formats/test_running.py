@@ -1,0 +1,266 @@
+"""A folder with all kinds of files, from the command line and from Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from helpers import BrightnessSegmenter, disc_pair
+from PIL import Image
+from pydicom.data import get_testdata_file
+from rasterio.transform import from_origin
+
+from distillfss.cli import main
+from distillfss.errors import DataError, UsageError
+from distillfss.formats.frames import wants_tiles
+from distillfss.formats.options import FormatOptions
+from distillfss.formats.running import Tiling, as_learnt, predict_files
+from distillfss.io.extras import optional
+from distillfss.io.masks import read_mask
+from distillfss.predicting import PredictSummary
+from distillfss.support import LabelledFolder, SupportSet
+
+
+def write_map(path: Path, pixels: np.ndarray) -> None:
+    height, width = pixels.shape[:2]
+    place = {"crs": "EPSG:32633", "transform": from_origin(500000, 5000000, 0.5, 0.5)}
+    profile = {"driver": "GTiff", "count": 3, "height": height, "width": width, "dtype": "uint8", **place}
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(np.moveaxis(pixels, -1, 0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: BrightnessSegmenter) -> Path:
+    """A picture, a map, a slice and a stack, and ``segmenter`` as the model of every file."""
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: segmenter)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(disc_pair(0)[0]).save(folder / "picture.png")
+    write_map(folder / "map.tif", disc_pair(1)[0])
+    (folder / "slice.dcm").write_bytes(Path(str(get_testdata_file("CT_small.dcm"))).read_bytes())
+    pages = [Image.fromarray(disc_pair(seed)[0]) for seed in (2, 3)]
+    pages[0].save(folder / "stack.tif", save_all=True, append_images=pages[1:])
+    return folder
+
+
+def test_all_kinds_at_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["predict", "model", str(folder), "--out", str(out), "--polygons", "geojson", "--json"]
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["total"], report["written"], report["failed"]) == (4, 4, [])
+    assert sorted(p.name for p in out.iterdir()) == [
+        "map.geojson",
+        "map.tif",
+        "picture.png",
+        "slice.dcm",
+        "stack.tif",
+    ]
+    details = report["files"][str(folder / "map.tif")]
+    assert details["pixels"]["bright"] == int(disc_pair(1)[1].sum())
+    assert details["square_metres"]["bright"] == pytest.approx(disc_pair(1)[1].sum() / 4, rel=1e-3)
+    assert details["written"] == [str(out / "map.tif"), str(out / "map.geojson")]
+    np.testing.assert_array_equal(read_mask(out / "picture.png"), disc_pair(0)[1])
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["skipped_existing"] == 4
+
+
+def test_one_bad_file_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "slice.dcm").write_bytes((folder / "slice.dcm").read_bytes()[:2000])
+    (folder / "film.mp4").write_bytes(b"no film")
+    assert main(["predict", "model", str(folder), "--out", str(tmp_path / "out")]) == 3
+    captured = capsys.readouterr()
+    assert "3 masks written" in captured.out
+    assert f"  {folder / 'slice.dcm'}: " in captured.err
+    assert f"  {folder / 'film.mp4'}: the video cannot be decoded" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tile", "big"], "--tile big"),
+        (["--tile", "8"], "tiles of 8 pixels are too small"),
+        (["--overlap", "0.7"], "an overlap of 0.7"),
+        (["--bands", "1,2"], "the bands make no picture"),
+        (["--bands", "x"], "--bands x"),
+        (["--range", "5"], "--range 5"),
+        (["--range", "9,3"], "the range is empty"),
+        (["--polygons", "shp"], "--polygons shp"),
+        (["--every", "0"], "every 0th frame"),
+    ],
+)
+def test_options_that_make_no_sense(
+    words: list[str], expected: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "model", str(folder), "--out", str(tmp_path / "out"), *words]) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_never_land_among_the_images_or_on_each_other(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    before = (folder / "map.tif").read_bytes()
+
+    def nothing(*arguments: object) -> None:
+        raise AssertionError
+
+    with pytest.raises(UsageError, match="the images are in this folder"):
+        predict_files(segmenter, [folder / "map.tif"], folder, FormatOptions(), nothing)
+    assert (folder / "map.tif").read_bytes() == before
+    (folder / "map.png").write_bytes((folder / "picture.png").read_bytes())
+    with pytest.raises(UsageError, match=r"would both get the mask map\.png"):
+        predict_files(segmenter, folder, tmp_path / "out", FormatOptions(masks="png"), nothing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wish_that_one_file_cannot_fulfil_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    summary = PredictSummary(tmp_path, 0)
+    paths = [folder / "map.tif", folder / "slice.dcm", folder / "stack.tif"]
+    options = FormatOptions(probabilities=True, bands=(3, 2, 1))
+    found = predict_files(segmenter, paths, tmp_path / "out", options, lambda *_: None, summary=summary)
+    assert list(found) == [folder / "map.tif"]
+    assert [(path, "--probabilities out" in reason) for path, reason in summary.failed] == [
+        (folder / "slice.dcm", True),
+        (folder / "stack.tif", True),
+    ]
+
+
+def test_a_missing_library_is_named_with_its_extra(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    summary = PredictSummary(tmp_path, 0)
+    predict_files(
+        segmenter, [folder / "slice.dcm"], tmp_path / "out", FormatOptions(), lambda *_: None, summary=summary
+    )
+    assert summary.failed == [
+        (
+            folder / "slice.dcm",
+            "DICOM files need the library pydicom, which is not installed. pip install 'distillfss[medical]'",
+        )
+    ]
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(DataError, match=r"distillfss\[geo\]"):
+        optional("rasterio")
+
+
+def test_when_pictures_are_cut(segmenter: BrightnessSegmenter) -> None:
+    segmenter.summary, segmenter.size = {"support_side": 500}, 384  # type: ignore[attr-defined]
+    assert not wants_tiles(segmenter, (4000, 4000), None)  # 16 megapixels: a camera's
+    assert wants_tiles(segmenter, (4001, 4000), None)
+    segmenter.summary = {"support_side": 4000}  # type: ignore[attr-defined]
+    assert not wants_tiles(segmenter, (8000, 8000), None)  # at half the size of what was learnt
+    assert wants_tiles(segmenter, (8001, 8000), None)
+    assert wants_tiles(segmenter, (10, 10), 64)
+    assert not wants_tiles(segmenter, (30_000, 30_000), 0)
+
+
+def test_tiling_is_a_segmenter(segmenter: BrightnessSegmenter) -> None:
+    pixels, mask = disc_pair(0, 150, 200)
+    tiling = Tiling(segmenter, FormatOptions(tile=64))
+    np.testing.assert_array_equal(tiling(pixels), mask)
+    assert segmenter.calls == 3 * 4
+    found, likely = tiling(pixels, probabilities=True)
+    np.testing.assert_array_equal(found, mask)
+    np.testing.assert_allclose(likely, np.stack([mask == 0, mask == 1], axis=-1), atol=2e-5)
+    segmenter.calls = 0
+    Tiling(segmenter, FormatOptions(tile=0))(pixels)
+    assert segmenter.calls == 1
+    assert tiling.limits == (128,)
+
+
+def test_pictures_too_large_to_decode_are_read_in_strips(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILLFSS_MAX_MEGAPIXELS", "0.004")
+    found = predict_files(
+        segmenter, [folder / "picture.png"], tmp_path / "out", FormatOptions(tile=32), lambda *_: None
+    )
+    assert found[folder / "picture.png"].details["tile"] == 32
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "picture.png"), disc_pair(0)[1])
+    turned = Image.fromarray(disc_pair(0)[0])
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(folder / "turned.png", exif=exif)
+    summary = PredictSummary(tmp_path, 0)
+    predict_files(
+        segmenter, [folder / "turned.png"], tmp_path / "out", FormatOptions(), lambda *_: None, summary=summary
+    )
+    assert "turned by its EXIF orientation" in summary.failed[0][1]
+
+
+def test_support_sets_of_maps_and_slices(folder: Path, tmp_path: Path) -> None:
+    support = tmp_path / "support"
+    for kind in ("images", "masks"):
+        (support / kind).mkdir(parents=True)
+    for name in ("map.tif", "slice.dcm"):
+        (support / "images" / name).write_bytes((folder / name).read_bytes())
+    Image.fromarray(disc_pair(1)[1]).save(support / "masks" / "map.png")
+    Image.fromarray(np.eye(128, dtype=np.uint8)).save(support / "masks" / "slice.png")
+    read = SupportSet.from_folder(support, classes=["disc"])
+    assert [sample.name for sample in read.samples] == ["map", "slice"]
+    np.testing.assert_array_equal(read.samples[0].image, disc_pair(1)[0])
+    assert read.samples[1].image.shape == (128, 128, 3)
+    # sides of squares as large as 60x80 and 128x128
+    assert read.typical_side() == round((4800**0.5 + 128) / 2)
+
+
+def test_bands_and_range_of_a_support_set_are_those_of_the_model(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    support = tmp_path / "support"
+    for kind in ("images", "masks"):
+        (support / kind).mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    write_map(support / "images" / "map.tif", pixels)
+    Image.fromarray(disc_pair(1)[1]).save(support / "masks" / "map.png")
+    meta = {"classes": ["background", "disc"], "bands": [3, 2, 1], "range": [50, 150]}
+    (support / "meta.json").write_text(json.dumps(meta))
+    wanted = np.clip((pixels[:, :, ::-1].astype(float) - 50) / 100 * 255, 0, 255)
+    for read in (SupportSet.from_folder(support), SupportSet.from_folder(support, classes=["other"])):
+        np.testing.assert_allclose(read.samples[0].image, wanted, atol=0.51)
+        assert read.subset([0]).reading == {"bands": [3, 2, 1], "range": [50.0, 150.0]}
+    np.testing.assert_allclose(LabelledFolder.open(support)[0].image, wanted, atol=0.51)
+    segmenter.summary = {"reading": read.reading}  # type: ignore[attr-defined]
+    path = support / "images" / "map.tif"
+    found = predict_files(segmenter, [path], tmp_path / "out", FormatOptions(), lambda *_: None)
+    assert (found[path].details["bands"], found[path].details["range"]) == ([3, 2, 1], [50.0, 150.0])
+    asked = FormatOptions(bands=(2,), value_range=(0, 200), overwrite=True)
+    found = predict_files(segmenter, [path], tmp_path / "out", asked, lambda *_: None)
+    assert (found[path].details["bands"], found[path].details["range"]) == ([2], [0, 200])
+    segmenter.summary = {"reading": {"bands": "abc"}}  # type: ignore[attr-defined]
+    assert as_learnt(FormatOptions(), segmenter) == FormatOptions()
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"bands": [1, 2]}, {"bands": "321"}, {"bands": [0]}, {"range": [5, 5]}, {"range": 7}, {"range": ["0", "1"]}],
+)
+def test_bands_and_ranges_that_make_no_sense(meta: dict[str, object], make_labelled: Callable[..., Path]) -> None:
+    folder = make_labelled()
+    (folder / "meta.json").write_text(json.dumps({"classes": ["background", "disc"], **meta}))
+    with pytest.raises(DataError, match=f"has the {next(iter(meta))} ") as caught:
+        SupportSet.from_folder(folder)
+    assert caught.value.path == folder / "meta.json"
+
+
+def test_the_typical_side_is_that_of_the_files_not_of_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, array in zip(("images", "masks"), disc_pair(0, 300, 300), strict=True):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(array).save(tmp_path / kind / "a.png")
+    monkeypatch.setattr("distillfss.support.MAX_KEPT_PIXELS", 100 * 100)
+    support = SupportSet.from_folder(tmp_path)
+    assert support.samples[0].image.shape == (100, 100, 3)
+    assert support.typical_side() == 300

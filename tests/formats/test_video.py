@@ -1,0 +1,137 @@
+"""Videos: masks bit for bit, frames at their times, an overlay to look at."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from helpers import BrightnessSegmenter
+from PIL import Image
+
+from distillfss.errors import DataError
+from distillfss.formats.options import FormatOptions
+from distillfss.formats.video import predict_video
+from distillfss.io.video import Video
+
+TIMES = [0, 40, 80, 200, 240]  # milliseconds; not evenly spaced
+
+
+def film(path: Path, height: int = 33, width: int = 47) -> np.ndarray:
+    """A lossless video of moving blocks; its frames (N, H, W, 3)."""
+    frames = np.random.default_rng(0).integers(0, 256, (len(TIMES), height // 8 + 1, width // 8 + 1, 3))
+    frames = np.kron(frames, np.ones((1, 8, 8, 1), np.int64))[:, :height, :width].astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for pixels, time in zip(frames, TIMES, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return frames
+
+
+def decoded(path: Path, pixel_format: str) -> tuple[np.ndarray, list[float]]:
+    with av.open(str(path)) as container:
+        frames = [*container.decode(video=0)]
+    times = [float(frame.pts * frame.time_base) for frame in frames]
+    return np.stack([frame.to_ndarray(format=pixel_format) for frame in frames]), times
+
+
+def test_masks_are_exact_and_keep_their_times(tmp_path: Path) -> None:
+    frames = film(tmp_path / "a.mkv")
+    ticks: list[tuple[int, int]] = []
+    done = predict_video(
+        BrightnessSegmenter(("a", "b"), (100, 200)),
+        tmp_path / "a.mkv",
+        tmp_path / "out",
+        tick=lambda step, steps: ticks.append((step, steps)),
+    )
+    assert done.written == [tmp_path / "out" / "a.mkv"]
+    wanted = (frames[..., 0] >= 100).astype(np.uint8) + (frames[..., 0] >= 200)
+    masks, times = decoded(done.written[0], "gray")
+    np.testing.assert_array_equal(masks, wanted)
+    np.testing.assert_allclose(times, np.array(TIMES) / 1000, atol=0.001)
+    assert done.pixels["b"] == int((wanted == 2).sum())
+    assert [step for step, _ in ticks] == [1, 2, 3, 4, 5]
+
+
+def test_overlay_of_odd_size(tmp_path: Path) -> None:
+    frames = film(tmp_path / "a.mkv")
+    options = FormatOptions(overlay=True)
+    done = predict_video(BrightnessSegmenter(limits=(300,)), tmp_path / "a.mkv", tmp_path / "out", options)
+    assert done.written[1] == tmp_path / "out" / "overlays" / "a.mp4"
+    shown, times = decoded(done.written[1], "rgb24")
+    assert shown.shape == (5, 34, 48, 3)  # made even
+    np.testing.assert_allclose(times, np.array(TIMES) / 1000, atol=0.001)
+    # nothing found: the overlay is the video, up to compression; grey, since colours are kept at half resolution
+    difference = np.abs(shown[:, :33, :47].mean(axis=3) - frames.mean(axis=3))
+    assert difference.mean() < 12
+
+
+def test_every_other_frame_as_png(tmp_path: Path) -> None:
+    frames = film(tmp_path / "a.mkv")
+    options = FormatOptions(masks="png", every=2)
+    done = predict_video(BrightnessSegmenter(), tmp_path / "a.mkv", tmp_path / "out", options)
+    assert [p.name for p in sorted(done.written[0].iterdir())] == ["000001.png", "000003.png", "000005.png"]
+    third = np.asarray(Image.open(done.written[0] / "000003.png"))
+    np.testing.assert_array_equal(third, frames[2, :, :, 0] >= 128)
+    assert done.details == {"frames": 3}
+
+
+def test_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg gives the angle by which a frame is to be turned anticlockwise."""
+    frames = film(tmp_path / "a.mkv")
+
+    class Turned:
+        rotation, pts, time_base = -90, 0, Fraction(1, 25)
+
+        def to_ndarray(self, format: str) -> np.ndarray:
+            return frames[0]
+
+    class Container:
+        def decode(self, stream: object) -> list[Turned]:
+            return [Turned()]
+
+    from contextlib import contextmanager
+
+    video = Video(tmp_path / "a.mkv")
+    monkeypatch.setattr(video, "_open", contextmanager(lambda: iter([(Container(), None)])))
+    (frame,) = video
+    np.testing.assert_array_equal(frame.pixels, np.rot90(frames[0], -1))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"this is no video", "cannot be decoded"),
+        (b"", "cannot be decoded"),
+        (b"#EXTM3U\n#EXTINF:1,\nother.mkv\n#EXT-X-ENDLIST\n", "cannot be decoded"),  # a list that names other files
+    ],
+)
+def test_what_is_no_video(content: bytes, expected: str, tmp_path: Path) -> None:
+    film(tmp_path / "other.mkv")
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=expected) as caught:
+        predict_video(BrightnessSegmenter(), path, tmp_path / "out")
+    assert caught.value.path == path
+    assert not (tmp_path / "out").exists()
+
+
+def test_sound_only_and_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    with pytest.raises(DataError, match="only sound"):
+        Video(path)
+    with pytest.raises(DataError, match="there is no such file"):
+        Video(tmp_path / "b.mkv")
