@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from distillfss.formats.frames import wants_tiles
 from distillfss.formats.options import FormatOptions
 from distillfss.formats.running import Tiling, as_learnt, predict_files
 from distillfss.io.extras import optional
+from distillfss.io.limits import limits
 from distillfss.io.masks import read_mask
 from distillfss.predicting import PredictSummary
 from distillfss.support import LabelledFolder, SupportSet
@@ -182,7 +184,8 @@ def test_tiling_is_a_segmenter(segmenter: BrightnessSegmenter) -> None:
 def test_pictures_too_large_to_decode_are_read_in_strips(
     folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DISTILLFSS_MAX_MEGAPIXELS", "0.004")
+    small = replace(limits(), pixels=4000)
+    monkeypatch.setattr("distillfss.formats.dispatch.limits", lambda: small)
     found = predict_files(
         segmenter, [folder / "picture.png"], tmp_path / "out", FormatOptions(tile=32), lambda *_: None
     )
