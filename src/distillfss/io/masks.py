@@ -59,7 +59,7 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     with open_picture(path) as image:
-        _refuse_unsuited(image, path)
+        refuse_unsuited(image, path)
         upright, _, deep, _ = load_upright(image, path)
         if deep is not None:
             return _single_channel(deep, 0xFFFF, path)
@@ -96,7 +96,7 @@ def write_mask(path: str | Path, mask: NDArray[np.generic]) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def _refuse_unsuited(image: Image.Image, path: Path) -> None:
+def refuse_unsuited(image: Image.Image, path: Path) -> None:
     """What the header alone shows."""
     compression = str(image.info.get("compression", ""))
     if image.format in ("JPEG", "MPO", "WEBP") or "jpeg" in compression or "webp" in compression:
