@@ -287,7 +287,7 @@ def parsing(path: Path) -> Iterator[None]:
     except DataError as exc:
         if exc.path is not None:
             raise
-        raise DataError(exc.problem, cure=exc.cure, path=path) from exc
+        raise type(exc)(exc.problem, cure=exc.cure, path=path) from exc
     except KeyError as exc:
         raise malformed(path, f"{exc.args[0]} is missing") from exc
     except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as exc:

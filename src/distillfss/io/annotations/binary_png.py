@@ -17,6 +17,7 @@ from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Bitmap
 from distillfss.io.annotations.base import Annotations, Pictures, assemble, is_dir, settle
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
+from distillfss.io.faults import BetweenFaultError, SizeFaultError
 from distillfss.io.files import pictures_in
 from distillfss.io.masks import read_mask
 from distillfss.io.pairs import Drawn, Pair
@@ -92,14 +93,14 @@ def _draw(masks: Mapping[str, Path], table: NameTable, size: tuple[int, int]) ->
         path = masks[name]
         mask = read_mask(path)
         if mask.shape != size:
-            raise DataError(
+            raise SizeFaultError(
                 f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels but its image {size[1]}x{size[0]}",
                 cure="Save the mask at the size of the image, without smoothing",
                 path=path,
             )
         values = np.unique(mask)
         if len(values[values > 0]) > 1:
-            raise DataError(
+            raise BetweenFaultError(
                 f"holds {len(values)} values where black and white are expected",
                 cure="Save it without smoothing; a mask of several classes needs the name of its image",
                 path=path,

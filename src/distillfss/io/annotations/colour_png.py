@@ -21,6 +21,7 @@ from distillfss.errors import DataError
 from distillfss.io.annotations.base import Annotations, is_dir, is_file, malformed, parsing, read_json, read_text
 from distillfss.io.annotations.drawing import name_table
 from distillfss.io.decode import load_upright
+from distillfss.io.faults import LabelFaultError
 from distillfss.io.legend import read_legend
 from distillfss.io.masks import refuse_unsuited
 from distillfss.io.opening import decoding, open_picture
@@ -96,7 +97,7 @@ def _draw(path: Path, colours: Mapping[Colour, int], palette: Mapping[str, Colou
         _, code = max(unknown)
         colour = (code >> 16, code >> 8 & 255, code & 255)
         nearest = min(palette, key=lambda name: sum((a - b) ** 2 for a, b in zip(palette[name], colour, strict=True)))
-        raise DataError(
+        raise LabelFaultError(
             f"{sum(n for n, _ in unknown)} pixels have {len(unknown)} colours that are not in the palette, "
             f"most often {colour}, nearest to {nearest}",
             cure="Save the mask without smoothing and not as JPEG, or add the colour to the palette",

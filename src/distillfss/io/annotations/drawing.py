@@ -12,6 +12,7 @@ import numpy as np
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Area
+from distillfss.io.faults import LabelFaultError, SizeFaultError
 from distillfss.io.legend import Legend, foreground_names, is_background
 from distillfss.io.masks import IGNORE
 from distillfss.io.opening import open_picture
@@ -74,7 +75,7 @@ class NameTable:
         if self.others or is_background(label):
             return 0
         known = ", ".join(self.names[:8]) + (", ..." if len(self.names) > 8 else "")
-        raise DataError(
+        raise LabelFaultError(
             f"the label {label!r} is none of the classes ({known})",
             cure="Correct the label, name it in meta.json, or choose classes with --classes",
             path=path,
@@ -167,7 +168,7 @@ def about(path: Path) -> Iterator[None]:
     except DataError as exc:
         if exc.path is not None:
             raise
-        raise DataError(exc.problem, cure=exc.cure, path=path) from exc
+        raise type(exc)(exc.problem, cure=exc.cure, path=path) from exc
 
 
 def upright_size(image: Path) -> tuple[int, int]:
@@ -193,7 +194,7 @@ def sized(
             cure = "Annotate the image that is in the folder, or put the annotated one there"
             if declared == size[::-1]:
                 cure = "The sides are swapped: the image is probably turned by its EXIF orientation; save it without"
-            raise DataError(
+            raise SizeFaultError(
                 f"is for {width}x{height} pixels but {image.name} has {size[1]}x{size[0]}", cure=cure, path=path
             )
         return draw(size)
