@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from distillfss.checking.duplicates import Descriptors, repeated
+from distillfss.checking.duplicates import repeated, small_picture
 from distillfss.checking.findings import KINDS, Finding
 from distillfss.checking.folder import inspect
 from distillfss.checking.report import Report
@@ -23,7 +23,6 @@ def check(
     classes: Sequence[str] | None = None,
     format: str = AUTO,
     size: int = 384,
-    cache: Path | None = None,
     progress: CheckProgress | None = None,
 ) -> Report:
     """Look for every fault of a folder of annotated images.
@@ -38,8 +37,6 @@ def check(
         As for ``SupportSet.from_folder``.
     size
         Working resolution of the fit, in pixels.
-    cache
-        Folder for descriptors; the user's cache folder if None.
     progress
         Told how far it is.
 
@@ -50,17 +47,13 @@ def check(
     """
     started = time.perf_counter()
     tell = progress if progress is not None else lambda phase, done, total: None
-    descriptors = Descriptors(cache)
-    try:
-        support = inspect(Path(folder), classes, format, size, descriptors, lambda i, n: tell("looking", i, n))
-        other = None
-        if test is not None:
-            other = inspect(Path(test), classes, format, size, descriptors, lambda i, n: tell("looking at tests", i, n))
-    finally:
-        descriptors.save()
+    support = inspect(Path(folder), classes, format, size, small_picture, lambda i, n: tell("looking", i, n))
+    other = None
+    if test is not None:
+        other = inspect(Path(test), classes, format, size, small_picture, lambda i, n: tell("looking at tests", i, n))
     tell("comparing", 0, 0)
     found = [*support.findings, *([] if other is None else other.findings)]
-    found += repeated(support.looks, [] if other is None else other.looks, descriptors)
+    found += repeated(support.looks, [] if other is None else other.looks)
     order = list(KINDS)
 
     def place(finding: Finding) -> tuple[int, str, str]:

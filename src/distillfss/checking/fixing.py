@@ -82,7 +82,7 @@ def fix(report: Report, out: Path) -> Fixed:
             blocking = [each for each in own if _blocks(each, one_colour)]
             if look.pair.image in copies:
                 fixed.left_out.append((look.pair.name, copies[look.pair.image].problem))
-            elif look.row is None or look.counts is None or blocking:
+            elif look.small is None or look.counts is None or blocking:
                 fixed.left_out.append((look.pair.name, _reason(look, blocking)))
             else:
                 _write(look, folder, fixed, one_colour)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distillfss.checking.findings import Finding, from_fault
-from distillfss.checking.inspecting import Describe, Look, class_counts, look_at
+from distillfss.checking.inspecting import Look, Shrink, class_counts, look_at
 from distillfss.errors import DataError
 from distillfss.io.annotations import Annotations, read_annotations
 from distillfss.io.legend import MAX_CLASSES, META, is_binary, made_names, unnamed_value
@@ -64,7 +64,7 @@ class Inspection:
 
 
 def inspect(
-    root: Path, classes: Sequence[str] | None, format: str, size: int, describe: Describe, tell: Tell
+    root: Path, classes: Sequence[str] | None, format: str, size: int, shrink: Shrink, tell: Tell
 ) -> Inspection:
     """Look at every file of a folder.
 
@@ -80,11 +80,13 @@ def inspect(
     looks = []
     for number, pair in enumerate(annotations.pairs):
         tell(number, len(annotations.pairs))
-        looks.append(look_at(pair, annotations, size, describe))
+        looks.append(look_at(pair, annotations, size, shrink))
     tell(len(looks), len(looks))
-    for look in looks:
-        findings += look.findings
     names, binary, more = _meaning(annotations, looks, root)
+    for look in looks:
+        if look.guessed and len(names) > 1:
+            _take_back(look)
+        findings += look.findings
     findings += more
     shots, pixels = class_counts(looks, binary)
     inspection = Inspection(root, annotations, looks, names, binary, shots, pixels, findings)
@@ -103,7 +105,7 @@ def _meaning(
 ) -> tuple[tuple[str, ...], bool, list[Finding]]:
     """Class names, whether 255 is the class, and the finding where that cannot be told."""
     legend = annotations.legend
-    sound = [look for look in looks if look.counts is not None and not look.colours]
+    sound = [look for look in looks if look.counts is not None and not look.colours and not look.guessed]
     try:
         binary = is_binary([look.values for look in sound], legend, [look.pair.mask for look in sound])
     except DataError as fault:
@@ -114,6 +116,16 @@ def _meaning(
     if binary or not highest:
         return made_names([1]), binary, []
     return made_names([min(highest, MAX_CLASSES)]), binary, []
+
+
+def _take_back(look: Look) -> None:
+    """White in a damaged mask could be any of several classes."""
+    look.counts, look.thin = None, {}
+    cure = "Save the mask without smoothing, as PNG, from the tool it was drawn with"
+    look.findings = [
+        replace(each, cure=cure, fixable=False) if each.kind in ("smoothed-mask", "lossy-mask") else each
+        for each in look.findings
+    ]
 
 
 def _of_values(look: Look, folder: Inspection) -> list[Finding]:

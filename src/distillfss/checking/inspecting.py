@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Pair
 from distillfss.metrics import resize_mask
 
-Describe = Callable[[Path, NDArray[np.uint8]], NDArray[np.float32]]
-"""File and pixels (H, W, 3) → descriptor with thumbnail."""
+Shrink = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Pixels (H, W, 3) → the picture, small."""
 
 SAME_SHAPE = 0.02
 """Sizes whose aspect ratios differ by no more than this are the same picture, resized."""
@@ -49,12 +48,12 @@ class Look:
         (256,) pixels by raw mask value after what could be repaired; None without a usable mask.
     thin
         By class: pixels in thin parts and all, see ``shapes.thin``.
-    row
-        Descriptor and thumbnail; None if the image cannot be read.
+    small
+        The image, small (``duplicates.small_picture``); None if it cannot be read.
     image_digest, mask_digest
         Of the pixels.
-    colours
-        Of a colour mask, see ``RawMask``.
+    colours, guessed
+        See ``RawMask``.
     findings
         Those of this pair alone.
     """
@@ -63,10 +62,11 @@ class Look:
     header: Header | None = None
     counts: NDArray[np.int64] | None = None
     thin: dict[int, tuple[int, int]] = field(default_factory=dict)
-    row: NDArray[np.float32] | None = None
+    small: NDArray[np.float32] | None = None
     image_digest: str = ""
     mask_digest: str = ""
     colours: frozenset[int] = frozenset()
+    guessed: bool = False
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -75,13 +75,13 @@ class Look:
         return [] if self.counts is None else np.flatnonzero(self.counts).tolist()
 
 
-def look_at(pair: Pair, annotations: Annotations, size: int, describe: Describe) -> Look:
+def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> Look:
     """Examine a pair; whatever is wrong with it becomes a finding."""
     look = Look(pair)
-    pixels = _look_at_image(look, describe)
+    pixels = _look_at_image(look, shrink)
     raw, remarks = raw_mask(pair, annotations)
     look.findings += raw.findings
-    look.colours = raw.colours
+    look.colours, look.guessed = raw.colours, raw.guessed
     for remark, (kind, problem, cure) in REMARKS.items():
         if remarks.get(remark):
             look.findings.append(Finding(kind, pair.mask, problem.format(n=remarks[remark]), cure, pair.image))
@@ -138,12 +138,12 @@ def fitted(
     return as_stored(mask, header.orientation), finding
 
 
-def _look_at_image(look: Look, describe: Describe) -> NDArray[np.uint8] | None:
+def _look_at_image(look: Look, shrink: Shrink) -> NDArray[np.uint8] | None:
     pair = look.pair
     try:
         look.header = read_header(pair.image)
         decoded = read_image(pair.image)
-        look.row = describe(pair.image, decoded.pixels)
+        look.small = shrink(decoded.pixels)
     except DataError as fault:
         look.findings.append(from_fault(fault, "unreadable", pair.image, None))
         return None

@@ -44,11 +44,15 @@ class RawMask:
         What is wrong with it; ``fixable`` where ``mask`` is free of it.
     colours
         Of a colour mask: its colours as numbers 0xRRGGBB, black left out.
+    guessed
+        Whether black and white were found in a damaged mask and white was taken for the class 1: right only if there
+        is no other class.
     """
 
     mask: NDArray[np.uint8] | None
     findings: list[Finding] = field(default_factory=list)
     colours: frozenset[int] = frozenset()
+    guessed: bool = False
 
 
 def read_raw(path: Path, image: Path, named: int | None) -> RawMask:
@@ -86,36 +90,46 @@ def _other(fault: DataError, path: Path, image: Path, named: int | None) -> RawM
         return RawMask((rgb.max(2) > 0).astype(np.uint8), [finding], present - {0})
     if not lossy:
         return RawMask(None, [from_fault(fault, "annotation", path, image)])
-    raw = _smoothed(rgb.mean(2).round().astype(np.uint8), path, image, named, least=1)
-    snapped = not raw.findings or raw.findings[0].fixable
+    mask = rgb.mean(2).round().astype(np.uint8)
+    meant = _meant(
+        np.bincount(mask.ravel(), minlength=256), solid_counts(mask), MAX_CLASSES if named is None else named
+    )
+    if meant is None:
+        return RawMask(None, [Finding("lossy-mask", path, fault.problem, fault.cure, image)])
+    nearest, guessed = _nearest(mask, meant, named)
     cure = "Let --fix take the nearest class, or save it as PNG from the tool it was drawn with"
-    lost = Finding("lossy-mask", path, fault.problem, cure if snapped else fault.cure, image, fixable=snapped)
-    return RawMask(raw.mask, [lost])
+    return RawMask(nearest, [Finding("lossy-mask", path, fault.problem, cure, image, fixable=True)], guessed=guessed)
 
 
-def _smoothed(
-    mask: NDArray[np.uint8], path: Path, image: Path, named: int | None, least: int = LEAST_BETWEEN
-) -> RawMask:
+def _smoothed(mask: NDArray[np.uint8], path: Path, image: Path, named: int | None) -> RawMask:
     """Tell values between those that are meant from values that mean something, and take the nearest meant one."""
     counts, solid = np.bincount(mask.ravel(), minlength=256), solid_counts(mask)
     highest = MAX_CLASSES if named is None else named
     between = np.flatnonzero(counts)
     between = between[(between > highest) & (between != IGNORE)]
-    if len(between) < least or solid[between].sum() > SOLID_SHARE * counts[between].sum():
+    if len(between) < LEAST_BETWEEN or solid[between].sum() > SOLID_SHARE * counts[between].sum():
         return RawMask(mask)
     meant = _meant(counts, solid, highest)
-    if meant is None:
+    if meant is None or len(meant) < 2:
         problem = f"holds {len(between)} values between those of classes"
         return RawMask(mask, [Finding("smoothed-mask", path, problem, _SAVE.partition(", or")[0], image)])
-    table = np.abs(np.arange(256)[:, None] - meant[None]).argmin(1)
+    nearest, guessed = _nearest(mask, meant, named)
     problem = f"holds {len(between)} values between {' and '.join(map(str, meant.tolist()))}"
-    return RawMask(
-        meant[table][mask].astype(np.uint8), [Finding("smoothed-mask", path, problem, _SAVE, image, fixable=True)]
-    )
+    finding = Finding("smoothed-mask", path, problem, _SAVE, image, fixable=True)
+    return RawMask(nearest, [finding], guessed=guessed)
+
+
+def _nearest(mask: NDArray[np.uint8], meant: NDArray[np.int64], named: int | None) -> tuple[NDArray[np.uint8], bool]:
+    """Every pixel with the nearest value that is meant; and whether white was taken for the class 1."""
+    table = meant[np.abs(np.arange(256)[:, None] - meant[None]).argmin(1)]
+    guessed = IGNORE in meant and set(meant.tolist()) <= {0, IGNORE} and named in (None, 1)
+    if guessed:
+        table = (table > 0).astype(np.int64)
+    return table[mask].astype(np.uint8), guessed
 
 
 def _meant(counts: NDArray[np.int64], solid: NDArray[np.int64], highest: int) -> NDArray[np.int64] | None:
-    """The values that areas have, at least two; None if they lie too close together to take the nearest."""
+    """The values that areas have; None if they lie too close together to take the nearest, or one is no class."""
     enough = AREA_SHARE * solid[1:].sum()
     areas = [value for value in np.argsort(-solid).tolist() if value == 0 or solid[value] > enough]
     chosen: list[int] = []
@@ -123,7 +137,9 @@ def _meant(counts: NDArray[np.int64], solid: NDArray[np.int64], highest: int) ->
         settled = next((known for known in (0, IGNORE) if abs(value - known) <= NEAR), value)
         if all(abs(settled - other) > NEAR for other in chosen) and counts[value] > 0:
             chosen.append(settled)
-    if len(chosen) < 2 or any(highest < value < IGNORE for value in chosen):
+    # without white, low values are class indices, which damage has mixed up; beside it they are damaged black
+    close = IGNORE not in chosen and any(0 < value <= NEAR for value in areas)
+    if close or any(highest < value < IGNORE for value in chosen):
         return None
     return np.array(sorted(chosen))
 

@@ -125,8 +125,8 @@ def _print(report: Report, folder: Path, test: Path | None, html: Path | None) -
     if html is not None:
         click.echo(f"page       {html}")
     elif counts["error"] or counts["warning"]:
-        rest: list[str | Path] = [*(["--test", test] if test is not None else []), "--html", "report.html"]
-        click.echo(f"Look at them: {options.shell('check', folder, *rest)}")
+        rest = () if test is None else ("--test", str(test))
+        click.echo(f"Look at them: {options.shell('check', folder, *rest, '--html', 'report.html')}")
 
 
 def _print_folder(folder: Inspection) -> None:
