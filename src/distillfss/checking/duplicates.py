@@ -1,8 +1,8 @@
 """The same picture twice: in a folder, or in the support and among the test images.
 
-Small grey pictures are compared, without what varies slowly over them (lighting) and without what all pictures of the
-set have in common (the rim of an endoscope, a scale bar), upright, mirrored and turned. Measured on seven public data sets,
-copies correlate above 0.95, pictures of different things hardly ever above 0.85; descriptors of the backbone, by which
+Small grey pictures are compared, upright, mirrored and turned, without what varies slowly over them (lighting) and
+without what all pictures of the set have in common (the rim of an endoscope, a scale bar). On seven public data sets
+copies correlate above 0.95, pictures of different things hardly ever above 0.85. Descriptors of the backbone, by which
 ``pick`` finds images that teach the same, missed two thirds of the mirrored copies and took lighting for likeness.
 """
 

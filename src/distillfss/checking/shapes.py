@@ -34,8 +34,11 @@ def spread(starts: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
 
 
 def isolated(where: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
-    """Pixels that are true and, together with what touches them, fit into a square of this side."""
-    padded = np.pad(where, side + 1)
+    """Pixels that are true and, together with what touches them, fit into a square of this side.
+
+    What touches the picture's edge is not isolated: it may go on beyond.
+    """
+    padded = np.pad(where, side + 1, mode="edge")
     inner, outer = box_sums(padded, side), box_sums(padded, side + 2)
     alone = (outer > 0) & (inner[1:-1, 1:-1] == outer)
     found = spread(alone, side)  # starts at (1, 1) of the padded picture
