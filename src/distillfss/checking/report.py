@@ -88,6 +88,13 @@ def _folder(folder: Inspection) -> dict[str, Any]:
     }
 
 
+def where(finding: Finding, root: Path) -> str:
+    """The file as people read it, and the image where the file is about many."""
+    file = relative(finding.file, root)
+    image = finding.image
+    return file if image is None or image.stem in finding.file.name else f"{file} ({image.name})"
+
+
 def relative(path: Path, root: Path) -> str:
     """The path as people read it inside a folder."""
     return str(path.relative_to(root)) if path != root and path.is_relative_to(root) else str(path)

@@ -100,11 +100,11 @@ def _print(report: Report, folder: Path, test: Path | None, html: Path | None) -
     if report.test is not None:
         _print_folder(report.test)
     from distillfss.checking import KINDS
-    from distillfss.checking.report import relative
+    from distillfss.checking.report import where
 
     for kind, group in report.by_kind().items():
         severity = KINDS[kind].severity
-        files = list(dict.fromkeys(relative(each.file, folder) for each in group))
+        files = list(dict.fromkeys(where(each, folder) for each in group))
         shown = ", ".join(files[:SHOWN_FILES]) + (", ..." if len(files) > SHOWN_FILES else "")
         fixable = sum(each.fixable for each in group)
         said = f"; --fix repairs {fixable if fixable < len(group) else 'them' if fixable > 1 else 'it'}" * bool(fixable)
@@ -136,3 +136,5 @@ def _print_folder(folder: Inspection) -> None:
     count = len(folder.looks)
     click.echo(one_line(f"{folder.root}: {count} image{'s' * (count != 1)}, {folder.annotations.format}"))
     click.echo(one_line(f"classes (share of what is marked): {classes}{more}"))
+    for notice in folder.annotations.notices:
+        click.echo(one_line(f"note: {notice}"))

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from distillfss.checking.findings import KINDS, Finding
 from distillfss.checking.folder import Inspection
 from distillfss.checking.inspecting import Look, fitted, raw_mask
-from distillfss.checking.report import Report, relative
+from distillfss.checking.report import Report, relative, where
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image
 from distillfss.io.masks import IGNORE
@@ -48,7 +48,7 @@ def check_page(report: Report) -> str:
     root = report.support.root
     kinds = []
     for kind, group in report.by_kind().items():
-        rows = [(relative(each.file, root), f"{each.problem}. {each.cure}.") for each in group[:FILES]]
+        rows = [(where(each, root), f"{each.problem}. {each.cure}.") for each in group[:FILES]]
         kinds.append(
             {
                 "name": kind,

@@ -24,6 +24,7 @@ from distillfss.io.annotations.base import (
     settle,
 )
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
+from distillfss.io.legend import read_legend
 from distillfss.io.pairs import Drawn, Pair
 
 SINGLE = "object"
@@ -48,10 +49,10 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
             faults.append(fault)
         else:
             found.append((path, image))
-    single = SINGLE if labels <= {None} else None
-    table = settle(folder, [label for label in labels if label] or ([SINGLE] if labels else []), None, chosen)
-    if single and len(table.names) == 1:
-        single = table.names[0]
+    none = labels == {None}
+    named = chosen is not None or read_legend(folder).names is not None
+    table = settle(folder, [label for label in labels if label] or [SINGLE] * (none and not named), None, chosen)
+    single = table.names[0] if none and len(table.names) == 1 else None
     pairs = [
         Pair(image.stem, image, path, sized(image, path, None, partial(_draw, path, single, table)))
         for path, image in found
@@ -100,8 +101,8 @@ def _things(feature: Any, single: str | None, path: Path) -> Iterator[Thing]:
     label = _label(feature) or single
     if label is None:
         raise DataError(
-            f"the object {feature.get('id', '')} has no class while others have",
-            cure="Give every object a class, or delete it",
+            f"the object {feature.get('id', '')} has no class",
+            cure="Give every object a class, or delete it; where none has one, name a single class",
             path=path,
         )
     geometry = feature.get("geometry") or {"type": None}
