@@ -64,6 +64,20 @@ def test_specks_and_pinholes_are_found_and_taken_away(scale: int) -> None:
     assert not specks(clean).any()
 
 
+def test_pixels_that_do_not_count_leave_open_what_is_stray() -> None:
+    mask = np.zeros((400, 520), np.uint8)
+    mask[40:360, 50:300] = 1
+    mask[100:110, 100:110] = 255
+    mask[104, 104] = 0  # perhaps a pinhole, perhaps not
+    mask[20, 20] = 255
+    mask[30, 400] = 1
+    want = np.zeros(mask.shape, bool)
+    want[30, 400] = True
+    np.testing.assert_array_equal(specks(mask), want)
+    white = np.where(mask == 1, 255, 0).astype(np.uint8)  # in a black-and-white mask 255 is the class
+    np.testing.assert_array_equal(specks(white), want)
+
+
 def test_where_all_is_tiny_nothing_is_stray() -> None:
     mask = np.zeros((200, 200), np.uint8)
     mask[10:190:12, 10:190:12] = 1

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from distillfss.checking.findings import Box
 from distillfss.geometry import working_size
+from distillfss.io.masks import IGNORE
 from distillfss.metrics import resize_mask
 
 SPECK = 3
@@ -33,13 +34,14 @@ def spread(starts: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     return box_sums(np.pad(starts, side - 1), side) > 0
 
 
-def isolated(where: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+def isolated(where: NDArray[np.bool_], side: int, unsure: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Pixels that are true and, together with what touches them, fit into a square of this side.
 
-    What touches the picture's edge is not isolated: it may go on beyond.
+    What touches the picture's edge, or pixels that are ``unsure``, is not isolated: it may go on beyond.
     """
     padded = np.pad(where, side + 1, mode="edge")
-    inner, outer = box_sums(padded, side), box_sums(padded, side + 2)
+    around = padded if unsure is None else np.pad(where | unsure, side + 1, mode="edge")
+    inner, outer = box_sums(padded, side), box_sums(around, side + 2)
     alone = (outer > 0) & (inner[1:-1, 1:-1] == outer)
     found = spread(alone, side)  # starts at (1, 1) of the padded picture
     return found[side : side + where.shape[0], side : side + where.shape[1]] & where
@@ -50,12 +52,17 @@ def specks(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     found = np.zeros(mask.shape, np.bool_)
     most = max(2, round(SPECK * max(mask.shape) / SPECK_AT))
     sides = sorted({min(most, 3 * 2**step) for step in range(8)})
-    for value in np.unique(mask):
+    values = np.unique(mask).tolist()
+    # beside classes 255 means "not counted", alone beside 0 it is the class of a black-and-white mask
+    unsure = mask == IGNORE if set(values) - {0, IGNORE} else None
+    for value in values:
+        if value == IGNORE and unsure is not None:
+            continue
         where = mask == value
         total = int(where.sum())
         alone = np.zeros(mask.shape, np.bool_)
         for side in sides:
-            alone |= isolated(where, side)
+            alone |= isolated(where, side, unsure)
         if 0 < alone.sum() <= SPECK_SHARE * total:
             found |= alone
     return found
