@@ -117,3 +117,18 @@ def test_what_is_no_list_of_points_is_refused(ring: object) -> None:
 def test_a_huge_outline_over_a_small_image_costs_the_image_only() -> None:
     shape = Polygon([(-9e6, -9e6), (9e6, -9e6), (9e6, 9e6), (-9e6, 9e6)])
     assert whole(Outline.of([np.array(shape.exterior.coords)]), 30, 20).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_outlines_along_pixel_borders_give_back_the_mask(seed: int) -> None:
+    """Any mask, outlined with all its parts and holes, is drawn again as it was."""
+    from rasterio.features import shapes
+
+    random = np.random.default_rng(seed)
+    mask = random.random((41, 37)) < random.uniform(0.2, 0.8)
+    mask[5:30, 8:25] = seed % 2
+    drawn = np.zeros(mask.shape, bool)
+    for geometry, value in shapes(mask.astype(np.uint8), connectivity=4):
+        if value:
+            drawn |= whole(Outline.of(geometry["coordinates"]), *mask.shape)
+    np.testing.assert_array_equal(drawn, mask)

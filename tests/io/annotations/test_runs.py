@@ -101,20 +101,28 @@ def test_bitmaps_in_base64(mode: str) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", **({"transparency": 0} if mode[0] == "P" else {}))
     text = base64.b64encode(buffer.getvalue()).decode()
-    np.testing.assert_array_equal(png_bitmap(text, compressed=False), mask)
+    np.testing.assert_array_equal(png_bitmap(text), mask)
     packed = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
-    np.testing.assert_array_equal(png_bitmap(packed, compressed=True), mask)
+    np.testing.assert_array_equal(png_bitmap(packed), mask)
 
 
 @pytest.mark.parametrize("text", ["", "!!!", None, 5, base64.b64encode(b"GIF89a").decode()])
 def test_bitmaps_that_are_none(text: object) -> None:
-    for compressed in (False, True):
-        with pytest.raises(DataError):
-            png_bitmap(text, compressed=compressed)
+    with pytest.raises(DataError):
+        png_bitmap(text)
+
+
+def test_the_example_of_supervisely() -> None:
+    """A ring of 3x3 pixels from the documentation of its library."""
+    text = (
+        "eJzrDPBz5+WS4mJgYOD19HAJAtLMIMwIInOeqf8BUmwBPiGuQPr///9Lb86/C2QxlgT5BTM4PLuRBuTwebo4hlTMSa44sKHhISMDuxpTYrr0"
+        "3F6gDIOnq5/LOqeEJgDM5ht6"
+    )
+    np.testing.assert_array_equal(png_bitmap(text), [[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 
 def test_a_bitmap_that_unpacks_to_gigabytes_is_stopped() -> None:
     packer = zlib.compressobj()
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(65)) + packer.flush()
     with pytest.raises(DataError, match="64 MB"):
-        png_bitmap(base64.b64encode(bomb).decode(), compressed=True)
+        png_bitmap(base64.b64encode(bomb).decode())

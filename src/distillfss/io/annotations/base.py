@@ -208,7 +208,7 @@ def json_keys(path: Path) -> frozenset[str]:
     return _json_keys(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=100_000)  # every format asks of every file
 def _json_keys(path: Path, size: int, changed: int) -> frozenset[str]:
     try:
         content = read_json(path)

@@ -101,5 +101,5 @@ def _thing(shape: Any) -> Thing:
         area = Ellipse(x, y, radius, radius)
     elif kind == "mask":
         left, top = np.floor(np.asarray(points, np.float64).min(0)).astype(int)
-        area = Bitmap(int(top), int(left), png_bitmap(shape["mask"], compressed=False))
+        area = Bitmap(int(top), int(left), png_bitmap(shape["mask"]))
     return Thing(shape["label"], area, boxed=kind == "rectangle")

@@ -21,6 +21,7 @@ from distillfss.errors import DataError
 from distillfss.io.opening import MAX_PIXELS, decoding, quiet, too_many_pixels
 
 _AGAIN = "Export the annotation again"
+_PNG = b"\x89PNG\r\n\x1a\n"
 MOST_PNG = 64 << 20
 """Bytes of a bitmap inside an annotation file."""
 
@@ -102,11 +103,11 @@ def label_studio_alpha(packed: Any, height: int, width: int) -> NDArray[np.bool_
     return out.reshape(height, width, 4)[..., 3] > 0
 
 
-def png_bitmap(text: Any, *, compressed: bool) -> NDArray[np.bool_]:
+def png_bitmap(text: Any) -> NDArray[np.bool_]:
     """A PNG in base64, perhaps compressed once more → (H, W): where it is opaque or, without transparency, not 0."""
     try:
         data = base64.b64decode(text, validate=False)
-        if compressed:
+        if not data.startswith(_PNG):
             unpacker = zlib.decompressobj()
             data = unpacker.decompress(data, MOST_PNG)
             if unpacker.unconsumed_tail:

@@ -79,7 +79,7 @@ def _things(each: Any) -> Iterator[Thing]:
     label, kind = str(each["classTitle"]), each["geometryType"]
     if kind == "bitmap":
         left, top = each["bitmap"]["origin"]
-        yield Thing(label, Bitmap(int(top), int(left), png_bitmap(each["bitmap"]["data"], compressed=True)))
+        yield Thing(label, Bitmap(int(top), int(left), png_bitmap(each["bitmap"]["data"])))
     elif kind == "polygon":
         points = each["points"]
         yield Thing(label, Outline.of([points["exterior"], *points.get("interior", [])]))
