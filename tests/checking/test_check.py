@@ -233,8 +233,12 @@ def test_other_formats_are_checked_and_converted(tmp_path: Path) -> None:
         size = {"imageHeight": 121 if seed == 3 else 120, "imageWidth": 160}
         (folder / f"p{seed}.json").write_text(json.dumps({"shapes": shapes, "imagePath": f"p{seed}.png", **size}))
     Image.fromarray(picture(7)[0]).save(folder / "unseen.png")
+    (folder / "p8.json").write_text('{"shapes": 5, "imagePath": "unseen.png"}')
+    (folder / "p9.json").write_text('{"shapes": [], "imagePath": "nowhere.png"}')
     kinds = found(folder)
     assert kinds == {
+        "unpaired": ["p9.json"],
+        "annotation": ["p8.json"],
         "size-mismatch": ["p3.json"],
         "overlap": ["p1.json"],
         "no-area": ["p2.json"],
@@ -242,7 +246,7 @@ def test_other_formats_are_checked_and_converted(tmp_path: Path) -> None:
         "unlabelled": ["unseen.png"],
     }
     fixed = fix(check(folder), tmp_path / "new")
-    assert [name for name, _ in fixed.left_out] == ["p3"]
+    assert [name for name, _ in fixed.left_out] == ["p3", "p9.json", "p8.json"]
     support = SupportSet.from_folder(tmp_path / "new")
     assert support.class_names == ("disc", "ring")
     whole = np.zeros((120, 160), np.uint8)

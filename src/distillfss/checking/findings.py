@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distillfss.errors import DataError
-from distillfss.io.faults import BetweenFaultError, LabelFaultError, SizeFaultError
+from distillfss.io.faults import BetweenFaultError, FormatFaultError, LabelFaultError, SizeFaultError
 
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 
@@ -140,5 +140,10 @@ class Finding:
 
 def from_fault(fault: DataError, kind: str, file: Path, image: Path | None = None) -> Finding:
     """The finding of an error; some errors know their kind better."""
-    known = {SizeFaultError: "size-mismatch", LabelFaultError: "unknown-class", BetweenFaultError: "smoothed-mask"}
+    known = {
+        FormatFaultError: "annotation",
+        SizeFaultError: "size-mismatch",
+        LabelFaultError: "unknown-class",
+        BetweenFaultError: "smoothed-mask",
+    }
     return Finding(known.get(type(fault), kind), fault.path or file, fault.problem, fault.cure, image)

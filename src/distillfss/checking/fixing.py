@@ -87,7 +87,8 @@ def fix(report: Report, out: Path) -> Fixed:
             else:
                 _write(look, folder, fixed, one_colour)
         for finding in report.findings:
-            if finding.kind == "unpaired" and finding.file.is_relative_to(folder.root):
+            alone = finding.image is None and finding.kind in ("unpaired", "annotation")
+            if alone and finding.file.is_relative_to(folder.root):
                 fixed.left_out.append((finding.file.name, finding.problem))
         meta = {"classes": ["background", *folder.names], "ignore_index": IGNORE}
         atomic_write(out / META, (json.dumps(meta, indent=2) + "\n").encode())

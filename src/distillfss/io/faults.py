@@ -9,6 +9,10 @@ from distillfss.errors import DataError
 SHOWN = 10
 
 
+class FormatFaultError(DataError):
+    """An annotation file is not what its format says."""
+
+
 class SizeFaultError(DataError):
     """An annotation is for an image of another size."""
 

@@ -14,7 +14,10 @@ from distillfss.errors import DataError
 from distillfss.io.files import pictures_in
 from distillfss.io.masks import read_mask
 
-_LAYOUT = "Put the images into images/ and, under the same names, their masks into masks/"
+_LAYOUT = (
+    "Put the images into images/ and, under the same names, their masks into masks/; "
+    "of other annotation formats, say which (--format)"
+)
 
 
 @dataclass(frozen=True, eq=False)

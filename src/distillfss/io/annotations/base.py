@@ -14,6 +14,7 @@ from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.drawing import NameTable, name_table
+from distillfss.io.faults import FormatFaultError
 from distillfss.io.legend import Legend, read_legend
 from distillfss.io.opening import SUFFIXES
 from distillfss.io.pairs import Pair
@@ -174,7 +175,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise DataError(f"is not valid JSON ({exc})", cure="Export the annotation again", path=path) from exc
+        raise FormatFaultError(f"is not valid JSON ({exc})", cure="Export the annotation again", path=path) from exc
 
 
 def read_text(path: Path) -> str:
@@ -276,7 +277,7 @@ def text_of(value: Any, what: str, path: Path) -> str:
 
 def malformed(path: Path, what: str) -> DataError:
     """The fault of a file that is valid JSON or XML but not what its format says."""
-    return DataError(f"is not as its format says: {what}", cure="Export the annotation again", path=path)
+    return FormatFaultError(f"is not as its format says: {what}", cure="Export the annotation again", path=path)
 
 
 @contextlib.contextmanager
