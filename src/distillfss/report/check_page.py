@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from distillfss.checking.findings import KINDS, Finding
 from distillfss.checking.folder import Inspection
 from distillfss.checking.inspecting import Look, fitted, raw_mask
-from distillfss.checking.report import Report, relative, where
+from distillfss.checking.report import Report, where
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image
 from distillfss.io.masks import IGNORE
@@ -103,7 +103,7 @@ def _shown(group: list[Finding], looks: dict[Path, tuple[Look, Inspection]], roo
                 pictures.append(_picture(finding.other, finding, looks))
         except DataError:
             continue
-        shown.append(Shown(tuple(pictures), f"{relative(finding.image, root)}: {finding.problem}"))
+        shown.append(Shown(tuple(pictures), f"{where(finding, root)}: {finding.problem}"))
     return shown
 
 
