@@ -16,12 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distillfss.errors import DataError, UsageError
+from distillfss.io.annotations import AUTO, read_annotations
 from distillfss.io.decode import to_rgb8
 from distillfss.io.faults import raise_faults
-from distillfss.io.labelled import BINARY, LabelledFolder, Sample, check_sizes, folder_legend, read_pair
+from distillfss.io.labelled import (
+    BINARY,
+    LabelledFolder,
+    Sample,
+    check_sizes,
+    drawing_notices,
+    opening_notices,
+    read_pair,
+)
 from distillfss.io.legend import MAX_CLASSES, Legend, foreground_names, is_binary, made_names, unnamed_value
 from distillfss.io.masks import IGNORE, mask_from_array
-from distillfss.io.pairs import Pair, find_pairs
+from distillfss.io.pairs import Drawn, Pair
 from distillfss.metrics import resize_mask
 
 __all__ = ["LabelledFolder", "Sample", "SupportSet"]
@@ -72,11 +81,13 @@ class SupportSet:
         self.reading = dict(reading or {})
 
     @classmethod
-    def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None) -> SupportSet:
-        """Read a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``.
+    def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None, format: str = AUTO) -> SupportSet:
+        """Read a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``; other formats.
 
         ``classes`` names the foreground classes (mask value i + 1 is ``classes[i]``) in place of ``meta.json``; with
-        neither they are called ``class_1``, ... A mask without foreground is fine as long as every class is somewhere.
+        neither they are called ``class_1``, ... In formats whose objects have labels it chooses among them. A mask
+        without foreground is fine as long as every class is somewhere. ``format`` is a key of
+        ``io.annotations.FORMATS`` or ``auto``.
 
         Raises
         ------
@@ -84,19 +95,23 @@ class SupportSet:
             Anything wrong with the folder or any file; several faults come as one ``SeveralFaultsError`` naming all.
         """
         root = Path(path)
-        pairs, faults = find_pairs(root)
-        legend = folder_legend(root, classes)
+        annotations = read_annotations(root, classes, format)
+        faults, legend = list(annotations.faults), annotations.legend
+        remarked: list[Drawn] = []
         read: list[tuple[Pair, Sample]] = []
-        notices: list[str] = []
-        for pair in pairs:
+        notices = opening_notices(root, annotations)
+        empty = np.zeros((0, 0), np.uint8)
+        for pair in annotations.pairs:
             try:
-                image, mask, notes = read_pair(pair, legend)
+                image, drawn, notes = read_pair(pair, legend)
             except DataError as fault:
                 faults.append(fault)
             else:
-                kept = at_most(image, mask, MAX_KEPT_PIXELS)
-                read.append((pair, Sample(pair.name, *kept, shrunk=(mask.size / kept[1].size) ** 0.5)))
+                kept = at_most(image, drawn.mask, MAX_KEPT_PIXELS)
+                read.append((pair, Sample(pair.name, *kept, shrunk=(drawn.mask.size / kept[1].size) ** 0.5)))
+                remarked.append(Drawn(empty, drawn.remarks))
                 notices += notes
+        notices += drawing_notices(root, remarked)
         return cls._checked(
             [sample for _, sample in read], [pair.mask for pair, _ in read], legend, faults, notices, root
         )

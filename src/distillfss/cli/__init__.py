@@ -17,6 +17,7 @@ from distillfss import __version__
 # verb → (module, what it does); shown by --help without importing the modules.
 VERBS = {
     "pick": ("distillfss.cli.pick", "Choose the images worth annotating first."),
+    "check": ("distillfss.cli.check", "Find every fault of a folder of annotated images."),
     "fit": ("distillfss.cli.fit", "Learn a model from a folder of annotated images."),
     "predict": ("distillfss.cli.predict", "Write a mask for every image of a folder."),
     "evaluate": ("distillfss.cli.evaluate", "Compare a model's masks with annotated ones."),

@@ -30,6 +30,7 @@ SHOWN_SKIPPED = 10
 @click.option(
     "--classes", metavar="A,B", help="Names of the masks' classes 1, 2, ..., if meta.json does not give them."
 )
+@options.annotation_format
 @click.option("--out", "-o", type=options.PATH, help=f"Folder for {PAGE}, {CSV} (a row per image) and {JSON}.")
 @click.option("--worst", type=click.IntRange(1, 200), default=12, show_default=True, help="Worst images to show.")
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder already.")
@@ -40,6 +41,7 @@ def command(
     model: Path,
     labelled: Path,
     classes: str | None,
+    format_name: str,
     out: Path | None,
     worst: int,
     overwrite: bool,
@@ -47,7 +49,8 @@ def command(
     as_json: bool,
     debug: bool,
 ) -> dict[str, Any]:
-    """Compare the masks of MODEL with those people made, in LABELLED (images/ and masks/ with the same file names).
+    """Compare the masks of MODEL with those people made, in LABELLED (images/ and masks/ with the same file names,
+    or another --format).
 
     The headline is the foreground IoU over all pixels. Use images the model has not learnt from.
     """
@@ -59,7 +62,7 @@ def command(
         show.update("loading")
         from distillfss.support import LabelledFolder
 
-        data = LabelledFolder.open(labelled, classes=names)
+        data = LabelledFolder.open(labelled, classes=names, format=format_name)
         segmenter = load_model(model, device, show)
         data = data.named_as(segmenter.class_names)
         result = evaluate(segmenter, data, progress=lambda done, total: show.update("evaluating", done, total))

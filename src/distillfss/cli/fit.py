@@ -37,6 +37,7 @@ STATE_BYTES = 10_000_000
 @options.path_argument("support")
 @click.option("--out", "-o", type=options.PATH, required=True, help="The model file to write.")
 @click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
+@options.annotation_format
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
 )
@@ -75,6 +76,7 @@ def command(
     support: Path,
     out: Path,
     classes: str | None,
+    format_name: str,
     seed: int,
     device: str,
     backbone: str,
@@ -92,7 +94,8 @@ def command(
     """Learn a model from the annotated images in SUPPORT and write it to one file.
 
     SUPPORT holds images/ and masks/ with the same file names (the masks as PNG: 0 is background, 1, 2, ... are the
-    classes, 255 does not count) and, if you like, meta.json with {"classes": ["background", "crack", ...]}.
+    classes, 255 does not count) and, if you like, meta.json with {"classes": ["background", "crack", ...]}; or images
+    with the annotation of another tool (--format).
 
     A fit that is stopped leaves MODEL.part beside the model; the same command goes on from there.
     """
@@ -116,7 +119,7 @@ def command(
     with display() as show:
         if backbone.startswith(TIMM) or weights is not None:
             check_backbone(config, show)
-        support_set = read_support(support, names, show)
+        support_set = read_support(support, names, show, format_name)
         check_state(state)
         if fresh:
             state.unlink(missing_ok=True)
@@ -173,12 +176,12 @@ def check_state(state: Path) -> None:
         raise OutputError("is no state of a fit", cure=cure, path=state)
 
 
-def read_support(folder: Path, names: list[str] | None, show: Display) -> SupportSet:
+def read_support(folder: Path, names: list[str] | None, show: Display, format_name: str = "auto") -> SupportSet:
     """Read and check the support set; what it has to say is shown."""
     show.update("reading support")
     from distillfss.support import SupportSet
 
-    support = SupportSet.from_folder(folder, classes=names)
+    support = SupportSet.from_folder(folder, classes=names, format=format_name)
     for notice in support.notices:
         show.note(f"note: {notice}")
     if len(support) == 1:

@@ -14,6 +14,8 @@ from distillfss.errors import OutputError, UsageError
 from distillfss.io.files import check_writable
 
 __all__ = [
+    "FORMATS",
+    "annotation_format",
     "as_json",
     "check_new_file",
     "check_writable",
@@ -35,6 +37,30 @@ device = click.option(
     default="auto",
     show_default=True,
     help="Where to compute; auto takes CUDA, then MPS, then the CPU.",
+)
+FORMATS = (
+    "index-png",
+    "binary-png",
+    "colour-png",
+    "coco",
+    "labelme",
+    "cvat",
+    "yolo",
+    "label-studio",
+    "supervisely",
+    "imagej",
+    "geojson",
+)
+"""Keys of ``io.annotations.FORMATS``, which is not imported for ``--help``."""
+
+annotation_format = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["auto", *FORMATS]),
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help=f"Annotation format: auto, {', '.join(FORMATS)}.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to standard output.")
 PATH = click.Path(path_type=Path, readable=False)

@@ -81,13 +81,17 @@ def _load(model: Path, device: str, show: Display) -> Any:
 
 
 def _pictures(support: Path | None) -> list[np.ndarray]:
-    """The annotated images. Masks are not looked at."""
+    """The annotated images, without a look at the masks; all images where nothing is annotated in a known format."""
     if support is None:
         return []
+    from distillfss.io.annotations import FORMATS, detect_format, read_annotations
     from distillfss.io.decode import read_image
     from distillfss.io.files import list_images
 
     folder = support / "images"
+    name, _ = detect_format(support)
+    if name != "index-png" and FORMATS[name].detect(support):
+        return [read_image(pair.image).pixels for pair in read_annotations(support, format=name).pairs]
     return [read_image(path).pixels for path in list_images(folder if folder.is_dir() else support)]
 
 

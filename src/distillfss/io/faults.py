@@ -9,6 +9,22 @@ from distillfss.errors import DataError
 SHOWN = 10
 
 
+class FormatFaultError(DataError):
+    """An annotation file is not what its format says."""
+
+
+class SizeFaultError(DataError):
+    """An annotation is for an image of another size."""
+
+
+class LabelFaultError(DataError):
+    """A label or a mask value is no class."""
+
+
+class BetweenFaultError(DataError):
+    """A mask holds values between those it may hold: it was smoothed."""
+
+
 class SeveralFaultsError(DataError):
     """Several faults found in one go.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError
+from distillfss.io.annotations import AUTO, Annotations, read_annotations
+from distillfss.io.annotations.drawing import sentences
 from distillfss.io.decode import read_image
 from distillfss.io.faults import raise_faults
-from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, read_legend, unnamed_value
-from distillfss.io.masks import IGNORE, read_mask
-from distillfss.io.pairs import Pair, find_pairs
+from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, unnamed_value
+from distillfss.io.masks import IGNORE
+from distillfss.io.pairs import Drawn, Pair
 
 BINARY = f"masks hold only 0 and 255, so 255 is taken as the class; declare it with ignore_index in {META} to ignore it"
 
@@ -44,30 +47,33 @@ class Sample:
 
 
 class LabelledFolder(Sequence[Sample]):
-    """``images/`` and ``masks/`` of a folder, read one pair at a time, so thousands of them take no memory.
+    """Images and their annotation, read one pair at a time, so thousands of them take no memory.
 
     Opening looks at file names only; what is wrong inside a file is a ``DataError`` when the pair is read, so that one
     bad file can be skipped. Where it is open what the mask values mean (no names, or one), the masks are looked through
     once, when this is first needed.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pair], legend: Legend, note: str = "") -> None:
+    def __init__(self, root: Path, annotations: Annotations, note: str = "") -> None:
         self.root = root
         self._note = note
-        self._pairs = tuple(pairs)
-        self._legend = legend
+        self._annotations = annotations
+        self._pairs = tuple(annotations.pairs)
+        self._legend = annotations.legend
 
     @classmethod
-    def open(cls, path: str | Path, classes: Sequence[str] | None = None) -> LabelledFolder:
-        """Open a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``.
+    def open(cls, path: str | Path, classes: Sequence[str] | None = None, format: str = AUTO) -> LabelledFolder:
+        """Open a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``; other formats.
 
         Parameters
         ----------
         path
             The folder.
         classes
-            Names of the foreground classes, mask value i + 1 is ``classes[i]``; they take the place of those in
-            ``meta.json``.
+            Names of the foreground classes; they take the place of those in ``meta.json``. Mask value i + 1 is
+            ``classes[i]``; in formats whose objects have labels, other labels count as background.
+        format
+            Key of ``io.annotations.FORMATS``, or ``auto``.
 
         Raises
         ------
@@ -76,9 +82,9 @@ class LabelledFolder(Sequence[Sample]):
             ``meta.json``. Several faults come as one ``SeveralFaultsError``.
         """
         root = Path(path)
-        pairs, faults = find_pairs(root)
-        raise_faults(faults)
-        return cls(root, pairs, folder_legend(root, classes))
+        annotations = read_annotations(root, classes, format)
+        raise_faults(annotations.faults)
+        return cls(root, annotations)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -89,7 +95,7 @@ class LabelledFolder(Sequence[Sample]):
     def notices(self) -> tuple[str, ...]:
         """What was assumed about the masks."""
         binary = f"{self.root}: {BINARY}" if self._meaning[1] else ""
-        return tuple(note for note in (self._note, binary) if note)
+        return tuple(note for note in (self._note, binary, *opening_notices(self.root, self._annotations)) if note)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,17 +103,29 @@ class LabelledFolder(Sequence[Sample]):
         return tuple(pair.name for pair in self._pairs)
 
     def named_as(self, classes: Sequence[str]) -> LabelledFolder:
-        """The same folder with these names for its classes 1, 2, ..., if nobody named them; else itself."""
-        if self._legend.names is not None:
+        """The same folder with these names for its classes 1, 2, ..., if nobody named them; else itself.
+
+        Names that were gathered from the objects' labels stay, those of ``classes`` that none of them has are added.
+        """
+        have = self._legend.names
+        if have is not None and not self._annotations.collected:
             return self
+        if have is not None:
+            names = (*have, *(name for name in foreground_names(classes) if name not in have))
+            return LabelledFolder(
+                self.root,
+                replace(self._annotations, legend=replace(self._legend, names=names, ignore_declared=True)),
+                self._note,
+            )
         legend = replace(self._legend, names=foreground_names(classes))
         note = f"the masks' classes have no names, taken in the model's order: {', '.join(legend.names or ())}"
-        return LabelledFolder(self.root, self._pairs, legend, note)
+        return LabelledFolder(self.root, replace(self._annotations, legend=legend), note)
 
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image
 
     def mask_path(self, index: int) -> Path:
+        """The file the annotation of an image lies in; other images may share it."""
         return self._pairs[index].mask
 
     def __len__(self) -> int:
@@ -116,7 +134,8 @@ class LabelledFolder(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: they would read every file
         """Read a pair. Raises ``DataError`` if a file is bad, the sizes differ or a mask value has no name."""
         pair = self._pairs[index]
-        image, mask, _ = read_pair(pair, self._legend)
+        image, drawn, _ = read_pair(pair, self._legend)
+        mask = drawn.mask
         names, binary = self._meaning
         if binary:
             mask[mask == IGNORE] = 1
@@ -127,7 +146,7 @@ class LabelledFolder(Sequence[Sample]):
 
     def classes_in(self, index: int) -> list[int]:
         """The classes in a pair's mask, sorted, without reading its image. Raises ``DataError`` if the mask is bad."""
-        values = set(np.unique(read_mask(self._pairs[index].mask)).tolist())
+        values = set(np.unique(self._pairs[index].drawn().mask).tolist())
         if self._meaning[1] and IGNORE in values:
             values.add(1)
         return sorted(values - {0, IGNORE})
@@ -148,21 +167,33 @@ class LabelledFolder(Sequence[Sample]):
         found = {}
         for pair in self._pairs:
             with contextlib.suppress(DataError):  # reported when this pair is read
-                found[pair.mask] = np.unique(read_mask(pair.mask)).tolist()
+                found[pair.mask] = np.unique(pair.drawn().mask).tolist()
         return found
 
 
-def folder_legend(root: Path, classes: Sequence[str] | None) -> Legend:
-    """``meta.json`` of a folder; names the user gave take the place of its own."""
-    legend = read_legend(root)
-    return legend if classes is None else replace(legend, names=foreground_names(classes))
+def opening_notices(root: Path, annotations: Annotations) -> list[str]:
+    """What opening a folder has to say."""
+    left = annotations.unlabelled
+    shown = ", ".join(path.name for path in left[:3]) + (", ..." if len(left) > 3 else "")
+    said = f"{root}: {len(left)} image{'s' * (len(left) != 1)} without annotation left out ({shown})"
+    return [*annotations.notices, *([said] if left else [])]
 
 
-def read_pair(pair: Pair, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+def drawing_notices(root: Path, drawn: Iterable[Drawn]) -> list[str]:
+    """What drawing the masks of a folder has to say, once for all of them."""
+    remarks: Counter[str] = Counter()
+    images: Counter[str] = Counter()
+    for each in drawn:
+        remarks.update(each.remarks)
+        images.update(each.remarks.keys())
+    return [f"{root}: {sentence}" for sentence in sentences(remarks, images)]
+
+
+def read_pair(pair: Pair, legend: Legend) -> tuple[NDArray[np.uint8], Drawn, tuple[str, ...]]:
     """Image (H, W, 3), raw mask (H, W), notices. Raises ``DataError`` if a file is bad or the sizes differ."""
-    image, mask = read_image(pair.image, legend.bands, legend.value_range), read_mask(pair.mask)
-    check_sizes(image.pixels, mask, pair.mask)
-    return image.pixels, mask, image.notices
+    image, drawn = read_image(pair.image, legend.bands, legend.value_range), pair.drawn()
+    check_sizes(image.pixels, drawn.mask, pair.mask)
+    return image.pixels, drawn, image.notices
 
 
 def check_sizes(image: NDArray[np.uint8], mask: NDArray[np.uint8], path: Path | None) -> None:

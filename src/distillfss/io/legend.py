@@ -66,7 +66,7 @@ def read_legend(folder: Path) -> Legend:
         return Legend(None, ignore is not None, bands, value_range)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError("has classes that are no list of names", cure=_NAMES_CURE, path=path)
-    if not names or not _is_background(names[0]):
+    if not names or not is_background(names[0]):
         raise DataError("has classes that do not begin with background", cure=_NAMES_CURE, path=path)
     return Legend(foreground_names(names, path), ignore is not None, bands, value_range)
 
@@ -98,7 +98,7 @@ def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[
     if isinstance(classes, str):
         raise DataError(f"the class names are one text, {classes!r}", cure="Pass a list of names", path=path)
     names = tuple(str(name).strip() for name in classes)
-    if names and _is_background(names[0]):
+    if names and is_background(names[0]):
         names = names[1:]
     if not names:
         raise DataError("there is no class besides the background", cure="Name at least one class", path=path)
@@ -108,7 +108,7 @@ def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[
         if len(name) > MAX_NAME:
             problem = f"the class name {name[:30]!r}... has {len(name)} characters, the limit is {MAX_NAME}"
             raise DataError(problem, cure="Give the class a shorter name", path=path)
-        if _is_background(name):
+        if is_background(name):
             raise DataError("background is named at another place than the first", cure=_NAMES_CURE, path=path)
         if names.count(name) > 1:
             raise DataError(f"the class name {name!r} stands there twice", cure="Name every class once", path=path)
@@ -182,5 +182,6 @@ def unnamed_value(
     return DataError(f"mask value{plural} {listed} without a class name", cure=cure, path=path)
 
 
-def _is_background(name: str) -> bool:
+def is_background(name: str) -> bool:
+    """Whether this is what annotation tools call the background."""
     return name.strip("_ ").casefold() == "background"

@@ -65,7 +65,7 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
 def decode_mask(file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
     """An open file → class indices uint8 (H, W), by the rules of ``read_mask``, and no notes; in this very process."""
     image = identify(file, None)
-    _refuse_unsuited(image, None)
+    refuse_unsuited(image, None)
     upright, _, deep, _ = load_upright(image, None)
     return (_indices(upright, None) if deep is None else _single_channel(deep, 0xFFFF, None)), []
 
@@ -105,7 +105,7 @@ def write_mask(path: str | Path, mask: NDArray[np.generic]) -> None:
     atomic_write(path, encode_mask(mask))
 
 
-def _refuse_unsuited(image: Image.Image, path: Path | None) -> None:
+def refuse_unsuited(image: Image.Image, path: Path | None) -> None:
     """What the header alone shows."""
     compression = str(image.info.get("compression", ""))
     if image.format in ("JPEG", "MPO", "WEBP") or "jpeg" in compression or "webp" in compression:

@@ -3,47 +3,78 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distillfss.errors import DataError
 from distillfss.io.files import pictures_in
+from distillfss.io.masks import read_mask
 
-_LAYOUT = "Put the images into images/ and, under the same names, their masks into masks/"
+_LAYOUT = (
+    "Put the images into images/ and, under the same names, their masks into masks/; "
+    "of other annotation formats, say which (--format)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A mask (H, W) uint8 as its file gives it, and how often what was noticed while drawing it."""
+
+    mask: NDArray[np.uint8]
+    remarks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its mask file, which share the stem ``name``."""
+    """An image file and the file its annotation lies in.
+
+    Attributes
+    ----------
+    name
+        Of the pair, unique in its folder: the image's stem.
+    mask
+        The mask picture, or another annotation file, which may hold those of many images.
+    draw
+        Makes the mask where the file is no mask picture.
+    """
 
     name: str
     image: Path
     mask: Path
+    draw: Callable[[], Drawn] | None = None
+
+    def drawn(self) -> Drawn:
+        """The mask. Raises ``DataError`` if it is bad."""
+        return Drawn(read_mask(self.mask)) if self.draw is None else self.draw()
 
 
-def find_pairs(folder: Path) -> tuple[list[Pair], list[DataError]]:
-    """Pair the files of ``folder`` by stem, sorted, and list what could not be paired.
+def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tuple[list[Pair], list[DataError]]:
+    """Pair the files of two folders in ``folder`` by stem, sorted, and list what could not be paired.
 
     Raises
     ------
     DataError
-        The folder, ``images/`` or ``masks/`` is missing, unreadable or holds no pictures.
+        The folder, or one of those two, is missing, unreadable or holds no pictures.
     """
     if not _is_folder(folder):
         raise DataError("there is no such folder", cure="Check the path", path=folder)
-    images_folder, masks_folder = folder / "images", folder / "masks"
+    images_folder, masks_folder = folder / images, folder / masks
     for part in (images_folder, masks_folder):
         if not _is_folder(part):
             inside = folder.name in ("images", "masks") and _is_folder(folder.parent / "masks")
             cure = "Give the folder above, which holds images/ and masks/" if inside else _LAYOUT
             raise DataError(f"has no folder {part.name}/", cure=cure, path=folder)
-    images, masks = pictures_in(images_folder), pictures_in(masks_folder)
-    for part, found in ((images_folder, images), (masks_folder, masks)):
+    pictures, drawn = pictures_in(images_folder), pictures_in(masks_folder)
+    for part, found in ((images_folder, pictures), (masks_folder, drawn)):
         if not found:
             raise DataError("no pictures in this folder", cure=_LAYOUT, path=part)
 
     faults: list[DataError] = []
-    image_of, mask_of = _by_stem(images, faults), _by_stem(masks, faults)
+    image_of, mask_of = _by_stem(pictures, faults), _by_stem(drawn, faults)
     for stem in sorted(image_of.keys() | mask_of.keys()):
         if stem not in mask_of:
             faults.append(

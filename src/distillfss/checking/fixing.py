@@ -1,0 +1,159 @@
+"""A repaired copy of a folder: what can be put right is, what cannot be is left out, and both are told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillfss.checking.findings import ERROR, Finding
+from distillfss.checking.folder import Inspection
+from distillfss.checking.inspecting import Look, fitted, raw_mask
+from distillfss.checking.report import Report
+from distillfss.checking.shapes import specks, without_specks
+from distillfss.errors import DataError, OutputError
+from distillfss.io.decode import read_image
+from distillfss.io.files import atomic_write
+from distillfss.io.legend import META
+from distillfss.io.masks import IGNORE, write_mask
+
+CHANGES = "changes.json"
+
+
+@dataclass(eq=False)
+class Fixed:
+    """What became of a folder.
+
+    Attributes
+    ----------
+    folder
+        The new one, in the layout ``images/``, ``masks/``, ``meta.json``.
+    written
+        Pairs in it.
+    changed
+        What was done to which mask.
+    left_out
+        Image and why.
+    """
+
+    folder: Path
+    written: int = 0
+    changed: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {
+            "folder": str(self.folder),
+            "written": self.written,
+            "changed": [{"image": image, "change": change} for image, change in self.changed],
+            "left_out": [{"image": image, "reason": reason} for image, reason in self.left_out],
+        }
+
+
+def fix(report: Report, out: Path) -> Fixed:
+    """Write a repaired copy of the support folder into ``out``, which must be new or empty. Nothing else is touched.
+
+    Raises
+    ------
+    OutputError
+        It exists and is not empty, or cannot be written.
+    """
+    folder, fixed = report.support, Fixed(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError("exists already and is not empty", cure="Name a new folder", path=out)
+    one_colour = _one_colour(folder)
+    copies = {
+        finding.image: finding for finding in report.findings if finding.kind == "near-duplicate" and finding.fixable
+    }
+    by_image: dict[Path | None, list[Finding]] = {}
+    for finding in report.findings:
+        by_image.setdefault(finding.image, []).append(finding)
+    try:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        (out / "masks").mkdir(exist_ok=True)
+        for look in folder.looks:
+            own = by_image.get(look.pair.image, [])
+            blocking = [each for each in own if _blocks(each, one_colour)]
+            if look.pair.image in copies:
+                fixed.left_out.append((look.pair.name, copies[look.pair.image].problem))
+            elif look.small is None or look.counts is None or blocking:
+                fixed.left_out.append((look.pair.name, _reason(look, blocking)))
+            else:
+                _write(look, folder, fixed, one_colour)
+        for finding in report.findings:
+            alone = finding.image is None and finding.kind in ("unpaired", "annotation")
+            if alone and finding.file.is_relative_to(folder.root):
+                fixed.left_out.append((finding.file.name, finding.problem))
+        meta = {"classes": ["background", *folder.names], "ignore_index": IGNORE}
+        atomic_write(out / META, (json.dumps(meta, indent=2) + "\n").encode())
+        atomic_write(out / CHANGES, (json.dumps(fixed.to_dict(), indent=2) + "\n").encode())
+    except OSError as exc:
+        raise OutputError(f"could not be written ({exc.strerror})", cure="Check the disk", path=out) from exc
+    report.fixed = fixed
+    return fixed
+
+
+def _one_colour(folder: Inspection) -> bool:
+    """Whether all colour masks of the folder have the same single colour, so that it can only be the one class."""
+    colours = frozenset().union(*(look.colours for look in folder.looks))
+    return len(colours) == 1 and len(folder.names) == 1
+
+
+def _blocks(finding: Finding, one_colour: bool) -> bool:
+    """Whether the pair cannot be used because of this."""
+    if finding.severity != ERROR or finding.fixable or finding.kind == "leak":
+        return False
+    return not (finding.kind == "colour-mask" and one_colour)
+
+
+def _reason(look: Look, blocking: list[Finding]) -> str:
+    found = blocking or [each for each in look.findings if each.severity == ERROR]
+    return found[0].problem if found else "its mask cannot be read"
+
+
+def _write(look: Look, folder: Inspection, fixed: Fixed, one_colour: bool) -> None:
+    pair, out = look.pair, fixed.folder
+    try:
+        pixels = read_image(pair.image).pixels
+        raw, _ = raw_mask(pair, folder.annotations)
+        if raw.mask is None or look.header is None:
+            raise DataError("its mask cannot be read", cure="")
+    except DataError as gone:  # was readable a moment ago
+        fixed.left_out.append((pair.name, gone.problem))
+        return
+    mask, _ = fitted(raw.mask, pixels, look.header, pair)
+    changes = [_change(each) for each in look.findings if each.fixable and each.kind != "stray-pixels"]
+    if raw.colours and one_colour:
+        changes.append(f"the colour became the class {folder.names[0]}")
+    stray = specks(mask)
+    if stray.any():
+        mask = without_specks(mask, stray)
+        changes.append(f"{int(stray.sum())} stray pixels taken away")
+    if folder.binary:
+        mask = _binary(mask)
+        changes.append(f"255 became 1, the class {folder.names[0]}")
+    suffix = pair.image.suffix.lower()
+    shutil.copyfile(pair.image, out / "images" / f"{pair.name}{suffix}")
+    write_mask(out / "masks" / f"{pair.name}.png", mask)
+    fixed.written += 1
+    fixed.changed += [(pair.name, change) for change in changes]
+
+
+def _change(finding: Finding) -> str:
+    done = {
+        "size-mismatch": "the mask was brought to the size of its image, nearest pixel",
+        "exif-turned": "the mask was turned as its image is",
+        "smoothed-mask": "every pixel took the nearest class",
+        "lossy-mask": "every pixel took the nearest class",
+    }
+    return f"{finding.problem}: {done[finding.kind]}"
+
+
+def _binary(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.where(mask == IGNORE, 1, mask).astype(np.uint8)

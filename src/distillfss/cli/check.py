@@ -1,0 +1,140 @@
+"""``distillfss check FOLDER``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distillfss.cli import options
+from distillfss.cli.display import display
+from distillfss.cli.running import Finished, one_line
+from distillfss.errors import DataError, UsageError
+from distillfss.io.files import atomic_write
+
+if TYPE_CHECKING:
+    from distillfss.checking import Report
+    from distillfss.checking.folder import Inspection
+
+SHOWN_FILES = 3
+COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+
+
+@click.command("check", short_help="Find every fault of a folder of annotated images.")
+@options.path_argument("folder")
+@click.option("--test", type=options.PATH, help="Annotated images to test on: checked too, and for images that leaked.")
+@click.option("--classes", metavar="A,B", help="Names of the classes, as for 'fit'.")
+@options.annotation_format
+@click.option(
+    "--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution of the fit."
+)
+@click.option("--html", type=options.PATH, metavar="FILE", help="Write the report as a page, faults drawn in.")
+@click.option("--fix", is_flag=True, help="Write a repaired copy of FOLDER; FOLDER itself is never changed.")
+@click.option("--out", "-o", type=options.PATH, help="New folder for the repaired copy.  [default: FOLDER-fixed]")
+@click.option("--overwrite", is_flag=True, help="Replace the page if it exists.")
+@options.as_json
+@options.debug
+def command(
+    folder: Path,
+    test: Path | None,
+    classes: str | None,
+    format_name: str,
+    size: int,
+    html: Path | None,
+    fix: bool,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    debug: bool,
+) -> dict[str, Any]:
+    """Find every fault of a FOLDER of annotated images, in any annotation format, and say what to do about each.
+
+    Exit code 0 if there are no errors (warnings may be), 3 if there are; with --fix, 3 if something had to be left out.
+    """
+    names = options.split_names(classes)
+    if out is not None and not fix:
+        raise UsageError("--out is the folder for the repaired copy", cure="Add --fix")
+    if html is not None:
+        options.check_new_file(html, overwrite)
+    target = (out or folder.with_name(f"{folder.absolute().name}-fixed")) if fix else None
+    if target is not None:
+        _check_target(target, folder)
+    with display() as show:
+        show.update("loading")
+        from distillfss.checking import check
+
+        report = check(folder, test, classes=names, format=format_name, size=size, progress=show.update)
+        if target is not None:
+            from distillfss.checking.fixing import fix as write_fixed
+
+            show.update("writing the repaired copy")
+            write_fixed(report, target)
+        if html is not None:
+            from distillfss.report.check_page import check_page
+
+            show.update("writing the page")
+            atomic_write(html, check_page(report).encode())
+    document = report.to_dict() | {"html": None if html is None else str(html)}
+    if not as_json:
+        _print(report, folder, test, html)
+    bad = not report.ok if report.fixed is None else bool(report.fixed.left_out)
+    if bad:
+        raise Finished(DataError.exit_code, document)
+    return document
+
+
+def _check_target(target: Path, folder: Path) -> None:
+    from distillfss.cli.pick import check_new_folder
+
+    if target.absolute().is_relative_to(folder.absolute()):
+        raise UsageError("the repaired copy would lie in the folder itself", cure="Name another --out", path=target)
+    if not folder.is_dir():
+        return  # told by check, which need not leave an empty folder behind
+    check_new_folder(target)
+
+
+def _print(report: Report, folder: Path, test: Path | None, html: Path | None) -> None:
+    """One screen."""
+    _print_folder(report.support)
+    if report.test is not None:
+        _print_folder(report.test)
+    from distillfss.checking import KINDS
+    from distillfss.checking.report import where
+
+    for kind, group in report.by_kind().items():
+        severity = KINDS[kind].severity
+        files = list(dict.fromkeys(where(each, folder) for each in group))
+        shown = ", ".join(files[:SHOWN_FILES]) + (", ..." if len(files) > SHOWN_FILES else "")
+        fixable = sum(each.fixable for each in group)
+        said = f"; --fix repairs {fixable if fixable < len(group) else 'them' if fixable > 1 else 'it'}" * bool(fixable)
+        head = click.style(f"{severity:<8}", fg=COLOURS[severity])
+        click.echo(f"{head}{len(group):>5}  {KINDS[kind].title}{said}")
+        first = group[0]
+        detail = f"{first.problem}. {first.cure}" if len(group) == 1 else shown
+        click.echo(f"{'':<15}{one_line(f'{shown}: {detail}' if len(group) == 1 else detail)}")
+    counts = report.summary()
+    told = ", ".join(f"{number} {severity}{'s' * (number != 1)}" for severity, number in counts.items() if number)
+    click.echo(f"{told or 'nothing to complain about'} ({options.duration(report.seconds)})")
+    if report.fixed is not None:
+        fixed = report.fixed
+        click.echo(f"{fixed.written} pairs written to {fixed.folder}, {len(fixed.changed)} changes (changes.json)")
+        if fixed.left_out:
+            name, reason = fixed.left_out[0]
+            click.echo(one_line(f"{len(fixed.left_out)} left out, such as {name}: {reason}"))
+    if html is not None:
+        click.echo(f"page       {html}")
+    elif counts["error"] or counts["warning"]:
+        rest = () if test is None else ("--test", str(test))
+        click.echo(f"Look at them: {options.shell('check', folder, *rest, '--html', 'report.html')}")
+
+
+def _print_folder(folder: Inspection) -> None:
+    rows = folder.classes()
+    classes = ", ".join(f"{row['name']} in {row['images']} ({100 * row['share']:.3g} %)" for row in rows[:6])
+    more = f" and {len(rows) - 6} more" if len(rows) > 6 else ""
+    count = len(folder.looks)
+    click.echo(one_line(f"{folder.root}: {count} image{'s' * (count != 1)}, {folder.annotations.format}"))
+    click.echo(one_line(f"classes (share of what is marked): {classes}{more}"))
+    for notice in folder.annotations.notices:
+        click.echo(one_line(f"note: {notice}"))

@@ -1,0 +1,115 @@
+"""GeoJSON in pixels, one file per image, as QuPath writes it: polygons with holes and several parts.
+
+The class is ``properties.classification.name``, or ``class`` or ``label`` of the properties. Where no object of the
+whole folder has one, all are one class; where some have, those without are a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distillfss.errors import DataError
+from distillfss.io.annotations.areas import Outline
+from distillfss.io.annotations.base import (
+    Annotations,
+    Pictures,
+    assemble,
+    files_with,
+    json_keys,
+    parsing,
+    read_json,
+    settle,
+)
+from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
+from distillfss.io.legend import read_legend
+from distillfss.io.pairs import Drawn, Pair
+
+SINGLE = "object"
+
+
+def detect(folder: Path) -> bool:
+    return bool(_files(folder))
+
+
+def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
+    pictures = Pictures(folder)
+    faults: list[DataError] = []
+    found: list[tuple[Path, Path]] = []
+    labels: set[str | None] = set()
+    for path in _files(folder):
+        try:
+            with parsing(path):
+                content = read_json(path)
+                labels |= {_label(feature) for feature in _features(content, path)}
+                image = pictures.with_stem(path.name.rsplit(".", 1)[0], path)
+        except DataError as fault:
+            faults.append(fault)
+        else:
+            found.append((path, image))
+    none = labels == {None}
+    named = chosen is not None or read_legend(folder).names is not None
+    table = settle(folder, [label for label in labels if label] or [SINGLE] * (none and not named), None, chosen)
+    single = table.names[0] if none and len(table.names) == 1 else None
+    pairs = [
+        Pair(image.stem, image, path, sized(image, path, None, partial(_draw, path, single, table)))
+        for path, image in found
+    ]
+    return assemble("geojson", pictures, pairs, faults, table)
+
+
+def _files(folder: Path) -> list[Path]:
+    def is_one(path: Path) -> bool:
+        keys = json_keys(path)
+        return path.suffix.lower() == ".geojson" or (
+            "type" in keys and bool(keys & {"features", "geometry"}) and not keys & {"shapes", "images"}
+        )
+
+    return [path for path in files_with(folder, ".geojson", ".json") if is_one(path)]
+
+
+def _features(content: Any, path: Path) -> list[Any]:
+    """The objects of a FeatureCollection, a list of features, or one feature."""
+    if isinstance(content, list):
+        return content
+    if content["type"] == "FeatureCollection":
+        return list(content["features"])
+    if content["type"] == "Feature":
+        return [content]
+    raise DataError(
+        f"is a {content['type']}, not a FeatureCollection", cure="Export the objects as features", path=path
+    )
+
+
+def _label(feature: Any) -> str | None:
+    properties = feature.get("properties") or {}
+    named = properties.get("classification")
+    name = named.get("name") if isinstance(named, dict) else named
+    name = name or properties.get("class") or properties.get("label")
+    return None if name is None else str(name)
+
+
+def _draw(path: Path, single: str | None, table: NameTable, size: tuple[int, int]) -> Drawn:
+    with parsing(path):
+        features = _features(read_json(path), path)
+        return paint((thing for each in features for thing in _things(each, single, path)), size, table, path)
+
+
+def _things(feature: Any, single: str | None, path: Path) -> Iterator[Thing]:
+    label = _label(feature) or single
+    if label is None:
+        raise DataError(
+            f"the object {feature.get('id', '')} has no class",
+            cure="Give every object a class, or delete it; where none has one, name a single class",
+            path=path,
+        )
+    geometry = feature.get("geometry") or {"type": None}
+    if geometry["type"] == "Polygon":
+        yield Thing(label, Outline.of(geometry["coordinates"]))
+    elif geometry["type"] == "MultiPolygon":
+        for part in geometry["coordinates"]:
+            yield Thing(label, Outline.of(part))
+    else:
+        yield Thing(label, None)

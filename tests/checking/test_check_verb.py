@@ -1,0 +1,138 @@
+"""``distillfss check`` as people and machines see it, and its page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty import picture, save, sound
+from PIL import Image
+
+from distillfss.cli import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "report"))
+from test_pages import Page
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def go(*words: str | Path) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return go
+
+
+def faulty(folder: Path) -> Path:
+    sound(folder)
+    Image.fromarray(picture(1)[1][:100]).save(folder / "masks" / "p01.png")
+    (folder / "images" / "<b>p05.png").write_bytes((folder / "images" / "p05.png").read_bytes())
+    mask = picture(2)[1]
+    mask[4, 4] = 1
+    save(folder, "p02", picture(2)[0], mask)
+    return folder
+
+
+def test_a_sound_folder(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("check", sound(tmp_path / "d"))
+    assert code == 0
+    first, classes, last = out.splitlines()
+    assert first == f"{tmp_path / 'd'}: 6 images, index-png"
+    assert classes == "classes (share of what is marked): disc in 6 (100 %)"
+    assert last.startswith("nothing to complain about (")
+
+
+def test_faults_fit_on_one_screen_and_end_with_3(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("check", faulty(tmp_path / "d"))
+    assert code == 3
+    lines = out.splitlines()
+    assert len(lines) < 20
+    assert "error       1  masks of another size" in lines
+    assert "warning     1  stray pixels; --fix repairs it" in lines
+    assert "2 errors, 1 warning (" in out
+    assert f"distillfss check {tmp_path / 'd'} --html report.html" in lines[-1]
+
+
+def test_warnings_alone_end_with_0(run: Run, tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d")
+    save(folder, "p00", picture(0)[0], np.zeros_like(picture(0)[1]))
+    code, out, _ = run("check", folder)
+    assert code == 0
+    assert "1 warning (" in out
+
+
+def test_json_has_the_fields_the_documentation_names(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("check", faulty(tmp_path / "d"), "--test", sound(tmp_path / "t", 3, first=2), "--json")
+    assert code == 3
+    document = json.loads(out)
+    assert sorted(document) == [
+        *("findings", "fixed", "html", "kinds", "ok", "schema", "seconds", "summary", "support", "test"),
+    ]
+    assert document["schema"] == 1
+    assert document["ok"] is False
+    assert document["fixed"] is None
+    assert sorted(document["support"]) == ["classes", "folder", "format", "images", "notices"]
+    assert document["test"]["images"] == 3
+    assert sum(document["summary"].values()) == len(document["findings"])
+    assert {kind: row["count"] for kind, row in document["kinds"].items()} == {
+        "unpaired": 1,
+        "size-mismatch": 1,
+        "leak": 3,
+        "stray-pixels": 1,
+    }
+    for finding in document["findings"]:
+        assert sorted(finding) == [
+            *("boxes", "cure", "file", "fixable", "image", "kind", "other", "problem", "severity"),
+        ]
+    text = (Path(__file__).resolve().parents[2] / "docs" / "check.md").read_text()
+    for key in [*document, *document["support"], *document["findings"][0]]:
+        assert f"`{key}`" in text
+
+
+def test_repair_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    folder = faulty(tmp_path / "d")
+    code, out, _ = run("check", folder, "--fix")
+    assert code == 3  # one pair and one image had to be left out
+    assert f"5 pairs written to {tmp_path / 'd-fixed'}" in out
+    assert run("check", tmp_path / "d-fixed")[0] == 0
+    code, _, err = run("check", folder, "--fix")
+    assert code == 5
+    assert "not empty" in err
+    code, _, err = run("check", folder, "--fix", "--out", folder / "inside")
+    assert code == 2
+    assert not (folder / "inside").exists()
+    code, _, err = run("check", folder, "--out", tmp_path / "x")
+    assert code == 2
+    assert "Add --fix" in err
+
+
+def test_a_folder_that_is_none(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("check", tmp_path / "nothing", "--fix")
+    assert code == 3
+    assert "there is no such folder" in err
+    assert not (tmp_path / "nothing-fixed").exists()
+
+
+def test_the_page(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    code, out, _ = run("check", faulty(tmp_path / "d"), "--html", page)
+    assert code == 3
+    assert str(page) in out
+    parsed = Page(page.read_text())
+    assert "script" not in parsed.tags
+    assert "b" not in {tag for tag in parsed.tags if tag == "b" and "<b>p05" in page.read_text()}
+    assert len(parsed.images) == 2  # an image without mask is shown by its name
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in parsed.images)
+    assert all(image["alt"] for image in parsed.images)
+    for text in ("masks of another size", "images/<b>p05.png", "stray pixels", "has no mask", "disc"):
+        assert text in parsed.text
+    code, _, err = run("check", tmp_path / "d", "--html", page)
+    assert code == 5
+    assert "--overwrite" in err

@@ -1,0 +1,270 @@
+"""What single formats have beyond polygons: other shapes, labels with a meaning, folders of several layouts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from roifile import ROI_TYPE, ImagejRoi
+from scene import HEIGHT, WIDTH, WRITERS, covered, expected, scene, write_images
+
+from distillfss.errors import DataError
+from distillfss.support import LabelledFolder, SupportSet
+
+TRIANGLE = [[10.13, 10.29], [60.41, 12.07], [30.71, 50.83]]
+
+
+def circle(x: float, y: float, radius: float) -> shapely.Geometry:
+    return shapely.Point(x, y).buffer(radius, quad_segs=2000)
+
+
+def only_mask(folder: Path) -> np.ndarray:
+    data = LabelledFolder.open(folder)
+    assert len(data) == 1
+    return data[0].mask
+
+
+# --- LabelMe ----------------------------------------------------------------------------------------------------------
+
+
+def labelme(folder: Path, shapes: list[dict[str, Any]], **more: Any) -> Path:
+    write_images(folder, ["a"])
+    (folder / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": shapes, **more}))
+    return folder
+
+
+def test_labelme_shapes(tmp_path: Path) -> None:
+    shapes = [
+        {"label": "leaf", "points": [[50.6, 40.25], [5.25, 3.6]], "shape_type": "rectangle"},
+        {"label": "stem", "points": [[60, 30], [63, 34]], "shape_type": "circle"},
+        {"label": "stem", "points": [[1, 1]], "shape_type": "point"},
+    ]
+    labelme(tmp_path, shapes)
+    want = np.zeros((HEIGHT, WIDTH), np.uint8)
+    want[covered(shapely.box(5.25, 3.6, 50.6, 40.25))] = 1
+    want[covered(circle(60, 30, 5))] = 2
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+    notices = SupportSet.from_folder(tmp_path).notices
+    assert [notice.removeprefix(f"{tmp_path}: ").split(" (")[0] for notice in notices] == [
+        "1 objects",
+        "1 points, lines or the like",
+    ]
+
+
+def test_labels_that_cut_holes_and_leave_out(tmp_path: Path) -> None:
+    inner = [[25.17, 18.23], [40.59, 18.91], [30.37, 30.61]]
+    shapes = [
+        {"label": "leaf", "points": TRIANGLE},
+        {"label": "_background_", "points": inner},
+        {"label": "__ignore__", "points": [[0, 50], [20, 50], [20, 60], [0, 60]]},
+    ]
+    labelme(tmp_path, shapes)
+    want = (covered(shapely.Polygon(TRIANGLE)) & ~covered(shapely.Polygon(inner))).astype(np.uint8)
+    want[50:60, 0:20] = 255
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+    assert SupportSet.from_folder(tmp_path).class_names == ("leaf",)
+
+
+def test_labelme_without_sizes_and_with_an_image_renamed_together_with_its_file(tmp_path: Path) -> None:
+    labelme(tmp_path, [{"label": "leaf", "points": TRIANGLE}], imageHeight=None, imageWidth=None)
+    path = tmp_path / "a.json"
+    path.write_text(path.read_text().replace("a.png", "IMG_0001.png"))
+    np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
+
+
+# --- CVAT -------------------------------------------------------------------------------------------------------------
+
+
+def test_cvat_boxes_and_ellipses(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a"])
+    shapes = (
+        '<box label="leaf" xtl="10" ytl="10" xbr="40" ybr="30" rotation="30" z_order="1"/>'
+        '<ellipse label="leaf" cx="60" cy="40" rx="15" ry="6" rotation="20" z_order="1"/>'
+        '<polyline label="leaf" points="1,1;2,2" z_order="3"/>'
+    )
+    labels = (
+        "<meta><task><labels><label><name>stem</name></label><label><name>leaf</name></label></labels></task></meta>"
+    )
+    image = f'<image id="0" name="sub/a.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{labels}{image}</annotations>")
+    turned = shapely.affinity.rotate(shapely.box(10, 10, 40, 30), 30, origin="center")
+    ellipse = shapely.affinity.rotate(shapely.affinity.scale(circle(60, 40, 1), 15, 6), 20, origin=(60, 40))
+    want = (covered(turned) | covered(ellipse)).astype(np.uint8) * 2
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+
+
+def test_the_example_of_cvats_own_documentation_is_one_piece(tmp_path: Path) -> None:
+    """Run lengths go row by row, background first: only then is every row and column of this shape unbroken."""
+    write_images(tmp_path, ["a"])
+    rle = "3, 5, 7, 7, 5, 9, 3, 11, 2, 11, 2, 12, 1, 12, 1, 26, 1, 12, 1, 12, 2, 11, 3, 9, 5, 7, 7, 5, 3"
+    mask = f'<mask label="car" rle="{rle}" left="20" top="30" width="13" height="15"/>'
+    image = f'<image name="a.png" width="{WIDTH}" height="{HEIGHT}">{mask}</image>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations><meta/>{image}</annotations>")
+    drawn = only_mask(tmp_path)
+    assert drawn.sum() == 5 + 7 + 9 + 11 + 11 + 12 + 12 + 26 + 12 + 12 + 11 + 9 + 7 + 5
+    disc = drawn[30:45, 20:33]
+    assert disc.sum() == drawn.sum()
+    for line in [*disc, *disc.T]:
+        assert (np.diff(np.concatenate([[0], line, [0]]).astype(int)) == 1).sum() == 1
+
+
+# --- YOLO -------------------------------------------------------------------------------------------------------------
+
+
+def test_yolo_layouts(tmp_path: Path) -> None:
+    made = scene(**WRITERS["yolo"][1])
+    WRITERS["yolo"][0](tmp_path / "ultra", made)
+    (tmp_path / "robo").mkdir()
+    shutil.copy(tmp_path / "ultra" / "data.yaml", tmp_path / "robo" / "data.yaml")
+    for kind in ("images", "labels"):
+        shutil.copytree(tmp_path / "ultra" / kind / "train", tmp_path / "robo" / "train" / kind)
+    for folder in (tmp_path / "ultra", tmp_path / "ultra" / "images" / "train", tmp_path / "robo" / "train"):
+        data = LabelledFolder.open(folder)
+        assert data.class_names == ("leaf", "stem")
+        for index, name in enumerate(data.names):
+            np.testing.assert_array_equal(data[index].mask, expected(made.drawings[name]))
+    for kind in ("images", "labels"):
+        shutil.copytree(tmp_path / "robo" / "train" / kind, tmp_path / "robo" / "valid" / kind)
+        shutil.copytree(tmp_path / "ultra" / kind / "train", tmp_path / "ultra" / kind / "val")
+    for folder in ("robo", "ultra"):
+        with pytest.raises(DataError, match=r"holds several parts.*Give one of them"):
+            LabelledFolder.open(tmp_path / folder)
+
+
+def test_an_empty_file_of_yolo_says_that_nothing_is_there(tmp_path: Path) -> None:
+    WRITERS["yolo"][0](tmp_path, scene(**WRITERS["yolo"][1]))
+    (tmp_path / "labels" / "train" / "b.txt").write_text("")
+    data = LabelledFolder.open(tmp_path)
+    assert not data[1].mask.any()
+    (tmp_path / "labels" / "train" / "b.txt").write_text("7 0 0 1 0 1 1\n")
+    with pytest.raises(DataError, match="line 1 has the class 7, 2 are named"):
+        data[1]
+
+
+# --- Label Studio -----------------------------------------------------------------------------------------------------
+
+
+def test_label_studio_rectangles_and_ellipses(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a"])
+    size = {"original_width": WIDTH, "original_height": HEIGHT}
+    box = {"x": 20, "y": 30, "width": 40, "height": 25, "rotation": 15, "rectanglelabels": ["leaf"]}
+    ring = {"x": 70, "y": 60, "radiusX": 12, "radiusY": 20, "rotation": 0, "ellipselabels": ["stem"]}
+    results = [
+        {"type": "rectanglelabels", "value": box, **size},
+        {"type": "ellipselabels", "value": ring, **size},
+        {"type": "choices", "value": {"choices": ["good"]}},
+    ]
+    tasks = [{"data": {"image": "s3://bucket/a.png"}, "annotations": [{"result": results}]}]
+    tasks.append({"data": {"image": "b.png"}, "annotations": [{"result": [], "was_cancelled": True}]})
+    (tmp_path / "x.json").write_text(json.dumps(tasks))
+    x, y = 0.2 * WIDTH, 0.3 * HEIGHT
+    turned = shapely.affinity.rotate(shapely.box(x, y, x + 0.4 * WIDTH, y + 0.25 * HEIGHT), 15, origin=(x, y))
+    centre = 0.7 * WIDTH, 0.6 * HEIGHT
+    ellipse = shapely.affinity.scale(circle(*centre, 1), 0.12 * WIDTH, 0.2 * HEIGHT)
+    want = covered(turned).astype(np.uint8)
+    want[covered(ellipse)] = 2
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+    results[0]["image_rotation"] = 90
+    (tmp_path / "x.json").write_text(json.dumps(tasks))
+    with pytest.raises(DataError, match="turned in Label Studio"):
+        only_mask(tmp_path)
+
+
+# --- ImageJ -----------------------------------------------------------------------------------------------------------
+
+
+def roi(kind: ROI_TYPE, group: int = 0, position: int = 0) -> ImagejRoi:
+    made = ImagejRoi(roitype=kind, left=12, top=8, right=52, bottom=40, position=position)
+    made.version, made.group = 228, group
+    return made
+
+
+def test_rois_without_groups_are_one_class(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a"])
+    (tmp_path / "a.roi").write_bytes(roi(ROI_TYPE.OVAL).tobytes())
+    ellipse = shapely.affinity.scale(circle(32, 24, 1), 20, 16)
+    np.testing.assert_array_equal(only_mask(tmp_path), covered(ellipse))
+    assert LabelledFolder.open(tmp_path).class_names == ("object",)
+    assert LabelledFolder.open(tmp_path, ["cell"]).class_names == ("cell",)
+    (tmp_path / "a.roi").rename(tmp_path / "a_rois.roi")
+    (tmp_path / "a_rois.roi").write_bytes(roi(ROI_TYPE.RECT).tobytes())
+    want = np.zeros((HEIGHT, WIDTH), np.uint8)
+    want[8:40, 12:52] = 1
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+
+
+def test_rois_of_other_slices_and_without_a_group(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ["a"])
+    for name, made in {"a": roi(ROI_TYPE.RECT, 3), "a_roi": roi(ROI_TYPE.OVAL, 3, position=4)}.items():
+        (tmp_path / f"{name}.roi").write_bytes(made.tobytes())
+    mask = only_mask(tmp_path)
+    assert mask.sum() == 32 * 40
+    assert LabelledFolder.open(tmp_path).class_names == ("group_3",)
+    (tmp_path / "a_roi.roi").write_bytes(roi(ROI_TYPE.OVAL).tobytes())
+    with pytest.raises(DataError, match="is in no group while others are"):
+        only_mask(tmp_path)
+
+
+# --- GeoJSON ----------------------------------------------------------------------------------------------------------
+
+
+def test_geojson_without_classes_is_one_class(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a"])
+    geometry = {"type": "Polygon", "coordinates": [[*TRIANGLE, TRIANGLE[0]]]}
+    features: list[dict[str, Any]] = [{"type": "Feature", "geometry": geometry, "properties": {}} for _ in range(2)]
+    path = tmp_path / "a.png.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
+    assert LabelledFolder.open(tmp_path).class_names == ("object",)
+    assert LabelledFolder.open(tmp_path, ["cell"]).class_names == ("cell",)
+    np.testing.assert_array_equal(LabelledFolder.open(tmp_path, ["cell"])[0].mask, only_mask(tmp_path))
+    features[0]["properties"] = {"classification": {"name": "Tumor"}}
+    features.append({"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": "Ignore*"}}})
+    path.write_text(json.dumps(features))
+    with pytest.raises(DataError, match="has no class"):
+        only_mask(tmp_path)
+    del features[1]
+    path.write_text(json.dumps(features))
+    np.testing.assert_array_equal(only_mask(tmp_path) == 255, covered(shapely.Polygon(TRIANGLE)))
+
+
+# --- COCO -------------------------------------------------------------------------------------------------------------
+
+
+def test_roboflows_category_above_all_others_is_no_class(tmp_path: Path) -> None:
+    WRITERS["coco"][0](tmp_path, scene(**WRITERS["coco"][1]))
+    path = tmp_path / "instances.json"
+    content = json.loads(path.read_text())
+    for each in content["categories"]:
+        each["supercategory"] = "plants-x1"
+    content["categories"].append({"id": 0, "name": "plants-x1", "supercategory": "none"})
+    content["images"].append({"id": 9, "file_name": "c.png", "height": HEIGHT, "width": WIDTH})
+    path.write_text(json.dumps(content))
+    shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "c.png")
+    data = LabelledFolder.open(tmp_path)
+    assert data.class_names == ("leaf", "stem")
+    assert not data[2].mask.any()  # listed without annotations: nothing is there
+
+
+def test_images_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    made = scene(**WRITERS["coco"][1])
+    WRITERS["coco"][0](tmp_path, made)
+    for part in ("one", "two"):
+        (tmp_path / "images" / part).mkdir()
+    (tmp_path / "images" / "a.png").rename(tmp_path / "images" / "one" / "x.png")
+    (tmp_path / "images" / "b.png").rename(tmp_path / "images" / "two" / "x.png")
+    path = tmp_path / "instances.json"
+    text = path.read_text()
+    path.write_text(text.replace('"a.png"', '"one/x.png"').replace('"b.png"', '"/mnt/data/two/x.png"'))
+    data = LabelledFolder.open(tmp_path)
+    assert data.names == ("images_one_x.png", "images_two_x.png")
+    for index, name in enumerate(("a", "b")):
+        np.testing.assert_array_equal(data[index].mask, expected(made.drawings[name]))
+    path.write_text(text.replace('"a.png"', '"x.png"').replace('"b.png"', '"two/x.png"'))
+    with pytest.raises(DataError, match=r"its image x.png could be .*one.x.png or"):
+        LabelledFolder.open(tmp_path)

@@ -1,0 +1,149 @@
+"""Black-and-white masks per class, and colour masks with a palette."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scene import HEIGHT, WIDTH, write_images
+
+from distillfss.errors import DataError
+from distillfss.io.annotations import detect_format, read_annotations
+from distillfss.support import LabelledFolder, SupportSet
+
+CRACK, HOLE = (slice(5, 30), slice(10, 50)), (slice(20, 50), slice(40, 70))
+
+
+def areas() -> tuple[np.ndarray, np.ndarray]:
+    crack, hole = np.zeros((HEIGHT, WIDTH), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    crack[CRACK], hole[HOLE] = 255, 255
+    return crack, hole
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture(params=["folders", "suffixes"])
+def per_class(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Images a, a_1 and b; a shows both classes, a_1 a hole only, b is not annotated."""
+    write_images(tmp_path / "images", ["a", "a_1", "b"])
+    place: Callable[[str, str], Path] = {
+        "folders": lambda name, stem: tmp_path / "masks" / name / f"{stem}.png",
+        "suffixes": lambda name, stem: tmp_path / "masks" / f"{stem}_{name}.png",
+    }[request.param]
+    crack, hole = areas()
+    save(place("crack", "a"), crack)
+    save(place("hole", "a"), hole // 255)
+    save(place("hole", "a_1"), hole)
+    return tmp_path
+
+
+def test_a_mask_per_class(per_class: Path) -> None:
+    assert detect_format(per_class) == ("binary-png", "")
+    data = LabelledFolder.open(per_class)
+    assert data.class_names == ("crack", "hole")
+    assert data.names == ("a", "a_1")
+    want = np.zeros((HEIGHT, WIDTH), np.uint8)
+    want[CRACK], want[HOLE] = 1, 2  # the later class wins
+    np.testing.assert_array_equal(data[0].mask, want)
+    np.testing.assert_array_equal(data[1].mask, areas()[1] // 255 * 2)
+    support = SupportSet.from_folder(per_class)
+    assert support.notices == (
+        f"{per_class}: 1 image without annotation left out (b.png)",
+        f"{per_class}: objects of different classes overlap in 100 pixels (in 1 image); the later one wins",
+    )
+    (per_class / "meta.json").write_text(json.dumps({"classes": ["background", "hole", "crack"]}))
+    want[HOLE], want[CRACK] = 1, 2
+    np.testing.assert_array_equal(LabelledFolder.open(per_class)[0].mask, want)
+
+
+def test_grey_values_in_a_mask_per_class_are_a_fault(per_class: Path) -> None:
+    path = next((per_class / "masks").rglob("*a_1*"))
+    grey = areas()[1]
+    grey[20, 40:70] = 130
+    save(path, grey)
+    with pytest.raises(DataError, match="holds 3 values where black and white are expected") as caught:
+        LabelledFolder.open(per_class)[1]
+    assert caught.value.path == path
+    save(path, grey[1:])
+    with pytest.raises(DataError, match="the mask has 83x59 pixels but its image 83x60"):
+        LabelledFolder.open(per_class)[1]
+
+
+def test_a_mask_per_class_without_image(per_class: Path) -> None:
+    (per_class / "images" / "a_1.png").unlink()
+    faults = read_annotations(per_class).faults
+    if (per_class / "masks" / "hole").is_dir():
+        assert [fault.problem for fault in faults] == ["has no image of its name in images/"]
+    else:  # the longest name of an image decides, so this now is the class "1_hole" of a
+        assert LabelledFolder.open(per_class).class_names == ("1_hole", "crack", "hole")
+
+
+PALETTES = {
+    "palette.json": '{"crack": [255, 0, 0], "hole": "#00ff7F", "ignore": [255, 255, 255]}',
+    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncrack:255,0,0::\nhole:0,255,127::\n"
+    "ignore:255,255,255::\n",
+    "class_dict.csv": "name,r,g,b\ncrack,255,0,0\nhole,0,255,127\nignore,255,255,255\n",
+}
+
+
+def coloured(folder: Path, layout: tuple[str, str]) -> np.ndarray:
+    write_images(folder / layout[0], ["a"])
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[CRACK], rgb[HOLE], rgb[-3:] = (255, 0, 0), (0, 255, 127), 255
+    save(folder / layout[1] / "a.png", rgb)
+    want = np.zeros((HEIGHT, WIDTH), np.uint8)
+    want[CRACK], want[HOLE], want[-3:] = 1, 2, 255
+    return want
+
+
+@pytest.mark.parametrize("layout", [("images", "masks"), ("JPEGImages", "SegmentationClass")])
+@pytest.mark.parametrize("palette", PALETTES)
+def test_colours(palette: str, layout: tuple[str, str], tmp_path: Path) -> None:
+    want = coloured(tmp_path, layout)
+    (tmp_path / palette).write_text(PALETTES[palette])
+    assert detect_format(tmp_path) == ("colour-png", "")
+    data = LabelledFolder.open(tmp_path)
+    assert data.class_names == ("crack", "hole")
+    np.testing.assert_array_equal(data[0].mask, want)
+    chosen = LabelledFolder.open(tmp_path, ["hole"])
+    np.testing.assert_array_equal(chosen[0].mask, np.array([0, 0, 1, *[255] * 253], np.uint8)[want])
+
+
+def test_palette_pictures_are_read_by_their_colours(tmp_path: Path) -> None:
+    want = coloured(tmp_path, ("images", "masks"))
+    path = tmp_path / "masks" / "a.png"
+    indexed = Image.open(path).quantize(4, dither=Image.Dither.NONE)
+    assert np.unique(np.asarray(indexed)).tolist() == [0, 1, 2, 3]
+    indexed.save(path)
+    (tmp_path / "palette.json").write_text(PALETTES["palette.json"])
+    np.testing.assert_array_equal(LabelledFolder.open(tmp_path)[0].mask, want)
+
+
+def test_a_colour_that_is_not_in_the_palette(tmp_path: Path) -> None:
+    coloured(tmp_path, ("images", "masks"))
+    (tmp_path / "palette.json").write_text('{"crack": [255, 0, 0], "rest": [255, 255, 255]}')
+    with pytest.raises(DataError, match=r"900 pixels have 1 colours.*\(0, 255, 127\), nearest to"):
+        LabelledFolder.open(tmp_path)[0]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"a": 5}', '{"a": "red"}', '{"a": [1, 2]}', '{"a": [1, 2, 256]}', "{"])
+def test_palettes_that_make_no_sense(text: str, tmp_path: Path) -> None:
+    coloured(tmp_path, ("images", "masks"))
+    (tmp_path / "palette.json").write_text(text)
+    with pytest.raises(DataError) as caught:
+        LabelledFolder.open(tmp_path)
+    assert caught.value.path == tmp_path / "palette.json"
+
+
+def test_two_classes_of_one_colour(tmp_path: Path) -> None:
+    coloured(tmp_path, ("images", "masks"))
+    (tmp_path / "palette.json").write_text('{"a": [1, 2, 3], "b": [1, 2, 3]}')
+    with pytest.raises(DataError, match="the same colour"):
+        LabelledFolder.open(tmp_path)
