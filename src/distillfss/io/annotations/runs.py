@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distillfss.errors import DataError
-from distillfss.io.opening import MAX_PIXELS, decoding, quiet, too_many_pixels
+from distillfss.io.limits import limits
+from distillfss.io.opening import decoding, quiet, too_many_pixels
 
 _AGAIN = "Export the annotation again"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -128,7 +129,7 @@ def check_size(height: Any, width: Any) -> None:
     """Refuse what is no size of a picture, before memory is asked for."""
     if not (isinstance(height, int) and isinstance(width, int)) or height < 1 or width < 1:
         raise DataError(f"{width!r}x{height!r} is no size of a picture", cure=_AGAIN)
-    if height * width > MAX_PIXELS:
+    if height * width > limits().pixels:
         raise too_many_pixels(None, width, height)
 
 
