@@ -108,7 +108,7 @@ def command(
       probabilities  probabilities/STEM.tif, 16 bit, one page per class
       coco           coco.json, polygons or run lengths of all images
       yolo           yolo/labels/STEM.txt and yolo/data.yaml
-      csv            areas.csv, pixels, share and square metres per image and class
+      csv            areas.csv: pixels, share, square metres per image and class
     """
     from distillfss.formats.running import predict_files
 

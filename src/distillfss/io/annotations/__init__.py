@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,8 +96,10 @@ def read_annotations(folder: Path, chosen: Sequence[str] | None = None, format: 
         raise UsageError(f"there is no format {format!r}", cure=f"Choose one of {', '.join((AUTO, *FORMATS))}")
     name, notice = detect_format(folder) if format == AUTO else (format, "")
     found = FORMATS[name].read(folder, chosen)
-    reading = read_legend(folder)  # how GeoTIFF and DICOM are read is said in meta.json, whatever the annotation
-    found = replace(found, legend=replace(found.legend, bands=reading.bands, value_range=reading.value_range))
+    # how GeoTIFF and DICOM are read is said in meta.json, whatever the annotation; a format may have its own meta.json
+    with contextlib.suppress(DataError):
+        reading = read_legend(folder)
+        found = replace(found, legend=replace(found.legend, bands=reading.bands, value_range=reading.value_range))
     if notice:
         found.notices.append(notice)
     if not found.pairs and not found.faults:
