@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import signal
 import socket
@@ -162,6 +163,7 @@ def _spread(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus = int(ray.cluster_resources().get("GPU", 0)) if device in ("auto", "cuda") else 0
     there = gpus or max(1, int(ray.cluster_resources().get("CPU", 1)))
     workers = min(workers or there, there, len(plan.todo))
@@ -242,6 +244,8 @@ def _cluster(address: str | None) -> Iterator[None]:
     if importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None:
         raise UsageError("Ray Data is not installed", cure="pip install 'distillfss[ray]', or use --executor local")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # its core warns that a worker cannot restart if the model is lost; the model lies with us, who outlive the workers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     if ray.is_initialized():
@@ -249,7 +253,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         return
     if address is not None:
         _refuse_silent(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
