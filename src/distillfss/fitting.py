@@ -289,6 +289,8 @@ class FitRun:
             "torch": torch.__version__,
             "config": config,
             "support_sha256": self.support.fingerprint(),
+            "support_side": self.support.typical_side(),
+            "reading": self.support.reading,
         }
         info = ModelInfo(
             class_names=self.support.class_names,
