@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +16,9 @@ from torch import Tensor
 from distillfss import __version__
 from distillfss.errors import ModelFileError
 from distillfss.io.files import atomic_write
+from distillfss.model_info import FETCH_AGAIN, MAX_CLASSES, ModelInfo, parsed_info
+
+__all__ = ["MAX_CLASSES", "ModelInfo", "load_strictly", "read_model", "tensors_sha256", "write_model"]
 
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
@@ -24,45 +26,8 @@ MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
 """Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
 MAX_BACKBONE_BYTES = 32 * 2**30
 """What an embedded backbone may add. A ViT-L has 1.2 GB; the largest DINOv3, with 7 billion parameters, 27 GB."""
-MAX_CLASSES = 20
 
 _NOT_A_MODEL = "Give a file written by `distillfss fit` or Segmenter.save"
-_FETCH_AGAIN = "Copy the file again from where it was made, or fit the model anew"
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says about itself, beside its tensors.
-
-    Attributes
-    ----------
-    class_names
-        Foreground classes; mask value i + 1 is ``class_names[i]``.
-    backbone, backbone_sha256
-        Name of the frozen backbone and SHA-256 of the weight file it was read from.
-    backbone_embedded
-        Whether the backbone's tensors are in the file too.
-    size
-        Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
-    preprocessing
-        In words and numbers, for whoever serves the model without this library.
-    summary
-        How it was fitted: shots, seed, steps, seconds, ...
-    library_version
-        Version that wrote the file.
-    architecture
-        Which student it is: ``distillfss``, or ``dcama`` for the paper's own.
-    """
-
-    class_names: tuple[str, ...]
-    backbone: str
-    backbone_sha256: str
-    backbone_embedded: bool
-    size: int
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
-    library_version: str = __version__
-    architecture: str = "distillfss"
 
 
 def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> None:
@@ -117,15 +82,15 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
         raise ModelFileError(f"it cannot be read ({error.strerror or error})", path=path, cure="Check it") from error
     except SafetensorError as error:
         raise ModelFileError(
-            f"this is no model file, or it is damaged or cut short ({error})", path=path, cure=_FETCH_AGAIN
+            f"this is no model file, or it is damaged or cut short ({error})", path=path, cure=FETCH_AGAIN
         ) from error
     for name, tensor in tensors.items():
         # a backbone may count (the batches of BatchNorm), what is learnt from the support never does
         counts = name.startswith("backbone.") and not tensor.is_floating_point() and not tensor.is_complex()
         if not counts and not (tensor.is_floating_point() and bool(torch.isfinite(tensor).all())):
-            raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
+            raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=FETCH_AGAIN)
     if recorded != tensors_sha256(tensors):
-        raise ModelFileError("its tensors are not those that were written", path=path, cure=_FETCH_AGAIN)
+        raise ModelFileError("its tensors are not those that were written", path=path, cure=FETCH_AGAIN)
     return info, tensors
 
 
@@ -141,32 +106,16 @@ def _checked_info(metadata: Mapping[str, str] | None, path: Path) -> ModelInfo:
         raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
     version = metadata.get("format_version", "")
     if not version.isdecimal():
-        raise ModelFileError("its format version is missing", path=path, cure=_FETCH_AGAIN)
+        raise ModelFileError("its format version is missing", path=path, cure=FETCH_AGAIN)
     if int(version) > FORMAT_VERSION:
         raise ModelFileError(
             f"its format version {version} is newer than {FORMAT_VERSION}, which distillfss {__version__} reads",
             path=path,
             cure="Update distillfss: pip install --upgrade distillfss",
         )
-    try:
-        raw = json.loads(metadata["info"])
-        info = ModelInfo(
-            class_names=tuple(str(name) for name in raw["class_names"]),
-            backbone=str(raw["backbone"]),
-            backbone_sha256=str(raw["backbone_sha256"]),
-            backbone_embedded=bool(raw["backbone_embedded"]),
-            size=int(raw["size"]),
-            preprocessing=dict(raw["preprocessing"]),
-            summary=dict(raw["summary"]),
-            library_version=str(raw["library_version"]),
-            architecture=str(raw.get("architecture", "distillfss")),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ModelFileError(f"its description is damaged ({error!r})", path=path, cure=_FETCH_AGAIN) from error
+    info = parsed_info(metadata.get("info"), path)
     if info.architecture not in MAX_BYTES:
         raise ModelFileError(f"unknown architecture {info.architecture!r}", path=path, cure="Update distillfss")
-    if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048:
-        raise ModelFileError("its description holds impossible numbers", path=path, cure=_FETCH_AGAIN)
     return info
 
 
@@ -186,6 +135,6 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], prefix
     if wrong:
         shown = ", ".join(prefix + name for name in wrong[:3])
         raise ModelFileError(
-            f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=_FETCH_AGAIN
+            f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=FETCH_AGAIN
         )
     module.load_state_dict(given)
