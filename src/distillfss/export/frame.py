@@ -8,11 +8,8 @@ from __future__ import annotations
 import onnx
 from onnx import compose, inliner, parser
 
-from distillfss.export.format import IR_VERSION, OPSET
+from distillfss.export.format import INPUT, IR_VERSION, LOGITS, MASK, OPSET, PROBABILITIES
 from distillfss.export.resampling import DOMAIN, FUNCTIONS
-
-INPUT = "images"
-MASK, PROBABILITIES, LOGITS = "mask", "probabilities", "logits"
 
 _HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "{DOMAIN}" : 1]>'
 

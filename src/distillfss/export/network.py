@@ -14,16 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from distillfss.errors import ExportError
+from distillfss.export.format import IR_VERSION, OPSET
 from distillfss.geometry import GRID
 from distillfss.models.classes import merge_classes
 
 if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
 
-OPSET = 18
-"""The exporter's native one; younger ones add nothing that is needed, and older runtimes read this one."""
-IR_VERSION = 10
 LONGEST = 1024
+"""Bound of every open axis, in images or in steps of 32 pixels; the exporter proves more, and sooner, about bounded ones."""
 EXAMPLE = (2, 3, 2 * GRID, 3 * GRID)
 """What the network is traced with: every axis of another length, none of length 1, which would be taken for fixed."""
 
