@@ -199,7 +199,7 @@ def test_settings_are_checked_before_any_work(
     monkeypatch.setattr("distillfss.export.network.network_model", lambda segmenter: pytest.fail("traced"))
     with pytest.raises(UsageError, match="unknown precision 'int4'"):
         export_onnx(one_class, tmp_path / "a.onnx", "int4")
-    with pytest.raises(UsageError, match="ends in .onnx"):
+    with pytest.raises(UsageError, match=r"ends in \.onnx"):
         export_onnx(one_class, tmp_path / "a.pt")
     with pytest.raises(UsageError, match="--calibrate"):
         export_onnx(one_class, tmp_path / "a.onnx", "int8")

@@ -88,7 +88,8 @@ def test_a_browser_gives_the_same_mask(browser: object, three_classes_file: Path
         page.wait_for_function("self.segmented || document.querySelector('#status.error')", timeout=60_000)
         assert page.locator("#status.error").count() == 0, page.locator("#status").inner_text()
         found = page.evaluate(
-            "({...self.segmented, mask: Array.from(self.segmented.mask), legend: document.querySelector('#legend').innerText})"
+            "({...self.segmented, mask: Array.from(self.segmented.mask),"
+            " legend: document.querySelector('#legend').innerText})"
         )
     assert errors == []
     wanted = Segmenter.load(three_classes_file)(image)

@@ -109,7 +109,7 @@ def test_the_first_plan_that_holds_is_taken_and_none_is_an_error(
     assert outcome["lost"] == pytest.approx(0.5)
     assert "to_one" not in nodes
     losses = iter([1.0] * 4)
-    with pytest.raises(ExportError, match="8 bits lose more than 0.5 points"):
+    with pytest.raises(ExportError, match=r"8 bits lose more than 0\.5 points"):
         quantised(network(), one_class, examples, lambda nodes: (nodes, one_class), one_class)
 
 

@@ -46,9 +46,7 @@ def resize() -> onnxruntime.InferenceSession:
     [(1, 1), (2, 700), (37, 51), (64, 1000), (96, 96), (200, 300), (353, 352), (500, 500), (701, 293), (1234, 987)],
 )
 @pytest.mark.parametrize("size", [64, 384])
-def test_bytes_become_the_same_levels(
-    resize: onnxruntime.InferenceSession, height: int, width: int, size: int
-) -> None:
+def test_bytes_become_the_same_levels(resize: onnxruntime.InferenceSession, height: int, width: int, size: int) -> None:
     images = np.stack([random_rgb(height, width, seed) for seed in (1, 2)])
     wanted = torch.stack([at_working_size(image, size) for image in images]).numpy()
     (found,) = resize.run(None, {"images": images, "target": np.array(wanted.shape[2:])})

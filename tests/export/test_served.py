@@ -21,6 +21,7 @@ from distillfss.errors import ModelFileError, OutputError, UsageError
 from distillfss.export.served import OnnxSegmenter, resized
 from distillfss.models.mixer import resize
 
+
 @pytest.mark.parametrize("kind", ["one_class", "three_classes"])
 def test_the_same_interface(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     model: Segmenter = request.getfixturevalue(kind)
@@ -66,7 +67,9 @@ def test_evaluation_gives_the_same_figures(one_class: Segmenter, one_class_file:
 
 
 def test_the_command_line_needs_no_torch(one_class_file: Path, squares: Path, tmp_path: Path) -> None:
-    code = "from distillfss.cli import main; code = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(code)"
+    code = (
+        "from distillfss.cli import main; code = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
     masks = tmp_path / "masks"
     done = run_without_torch(
         code, "predict", one_class_file, squares / "images", "--out", masks, "--probabilities", cwd=tmp_path
@@ -92,7 +95,9 @@ def test_the_script_in_the_docs(one_class_file: Path, squares: Path, tmp_path: P
     assert done.stdout == f"class_1: {(wanted == 1).mean():.1%} of the picture\n"
 
 
-def test_the_export_verb(one_class: Segmenter, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_export_verb(
+    one_class: Segmenter, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one_class.save(tmp_path / "model.safetensors")
     words = ["export", str(tmp_path / "model.safetensors"), "--calibrate", str(squares)]
     assert main(words) == 0
@@ -109,7 +114,9 @@ def test_the_export_verb(one_class: Segmenter, squares: Path, tmp_path: Path, ca
 
 def foreign(path: Path, **metadata: str) -> Path:
     """A valid ONNX file that is no model of ours."""
-    model = parser.parse_model('<ir_version: 10, opset_import: ["" : 18]> g (float[n] x) => (float[n] y) { y = Relu (x) }')
+    model = parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]> g (float[n] x) => (float[n] y) { y = Relu (x) }'
+    )
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
     return path

@@ -129,7 +129,11 @@ def quality(quantised: Segmenter, model: Segmenter, examples: Sequence[Example])
         if example.mask is not None:
             labelled = True
             against_labels += [confusion(example.mask, mask, ways - 1) for mask in (wanted, found)]
-    ious = [100 * Scores.of(model.class_names, counts).mean("iou") for counts in against_labels] if labelled else [None] * 2
+    ious = (
+        [100 * Scores.of(model.class_names, counts).mean("iou") for counts in against_labels]
+        if labelled
+        else [None] * 2
+    )
     # two empty masks agree
     same = Scores.of(model.class_names, twins).mean("iou")
     return Quality(ious[0], ious[1], 100.0 if np.isnan(same) else 100 * same)

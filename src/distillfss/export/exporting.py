@@ -18,7 +18,6 @@ from distillfss.segmenter import ONNX_SUFFIX, Segmenter
 if TYPE_CHECKING:
     import onnx
 
-    from distillfss.export.pictures import Example
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MAX_BYTES = 2**31 - 2**20

@@ -1,4 +1,4 @@
-"""The part of the graph that was learnt: PyTorch's own exporter traces it, so it follows the student as that changes."""
+"""The part of the graph that was learnt: PyTorch's own exporter traces it, so it follows the student as it changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import onnx
 import torch
@@ -21,9 +21,9 @@ from distillfss.models.classes import merge_classes
 if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
 
-LONGEST = 1024
-"""Bound of every open axis, in images or in steps of 32 pixels; the exporter proves more, and sooner, about bounded ones."""
-EXAMPLE = (2, 3, 2 * GRID, 3 * GRID)
+LONGEST = 256
+"""Bound of every open axis, in images or in steps of 32 pixels; the exporter proves more about bounded ones."""
+EXAMPLE = (2, 3, 5 * GRID, 7 * GRID)
 """What the network is traced with: every axis of another length, none of length 1, which would be taken for fixed."""
 
 
@@ -51,7 +51,7 @@ def network_model(segmenter: Segmenter) -> onnx.ModelProto:
     batch, rows, columns = (torch.export.Dim(name, min=1, max=LONGEST) for name in ("batch", "rows", "columns"))
     example = torch.zeros(EXAMPLE, device=segmenter.device)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _quiet(), _without_cache():
             program = torch.onnx.export(
                 network,
                 (example,),
@@ -79,6 +79,13 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
+
+
+def _without_cache() -> contextlib.AbstractContextManager[None]:
+    """With open axes, comparing what PyTorch's cache of shapes holds costs more than working the shapes out again."""
+    from torch._dynamo import config
+
+    return cast("contextlib.AbstractContextManager[None]", config.patch(fake_tensor_cache_enabled=False))
 
 
 @contextlib.contextmanager

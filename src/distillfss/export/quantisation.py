@@ -1,7 +1,7 @@
 """8-bit weights and maps: calibrated on images like those to come, and refused where accuracy suffers.
 
-Which layers bear it depends on the data set. The plans below quantise less and less; the first one that keeps the IoU is
-taken. What a layer is, its weights' names say, so nothing here knows the student from inside.
+Which layers bear it depends on the data set. The plans below quantise less and less; the first one that keeps the IoU
+is taken. What a layer is, its weights' names say, so nothing here knows the student from inside.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Plan:
 PLANS = (
     Plan("all convolutions", lambda weight, place: True),
     Plan("the backbone's convolutions", lambda weight, place: weight.startswith(BACKBONE)),
-    Plan("the backbone's convolutions but the first", lambda weight, place: weight.startswith(BACKBONE) and place > 0.1),
+    Plan(
+        "the backbone's convolutions but the first", lambda weight, place: weight.startswith(BACKBONE) and place > 0.1
+    ),
     Plan("the later half of the backbone", lambda weight, place: weight.startswith(BACKBONE) and place > 0.5),
 )
 

@@ -1,13 +1,13 @@
 """``preprocess.at_working_size`` as ONNX operators, to the last bit.
 
-ONNX has an antialiased Resize, but runtimes disagree about it: OpenVINO leaves the antialiasing out, ONNX Runtime rounds
-differently from PyTorch. So it is written out: a resize along one axis is a product with a matrix, which is zero but
-for a band along its diagonal. Cut into blocks of 32 output rows, each meets a short window of the input only, and the
-work stays linear in the image. All sums are of integers that float32 holds exactly.
+ONNX has an antialiased Resize, but runtimes disagree about it: OpenVINO leaves the antialiasing out, ONNX Runtime
+rounds differently from PyTorch. So it is written out: a resize along one axis is a product with a matrix, which is zero
+but for a band along its diagonal. Cut into blocks of 32 output rows, each meets a short window of the input only, and
+the work stays linear in the image. All sums are of integers that float32 holds exactly.
 
 The matrix is PyTorch's (Pillow's) triangle filter. With input length N and output length M, the weight of input j for
-output i is proportional to ``max(0, 2 max(N, M) - |(2 j + 1) M - (2 i + 1) N|)``, in integers. PyTorch rounds weights to
-16 bits with as many binary places as the largest one allows, and pixels to bytes after each axis; so does this.
+output i is proportional to ``max(0, 2 max(N, M) - |(2 j + 1) M - (2 i + 1) N|)``, in integers. PyTorch rounds weights
+to 16 bits with as many binary places as the largest one allows, and pixels to bytes after each axis; so does this.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ resample (planes, to) => (out)
     out = Reshape (levels, out_shape)
 }}
 """
-"""Resize (n, N, columns) of bytes along its second axis to (n, M, columns), M a multiple of 32; whole float32 levels."""
+"""Resize bytes (n, N, columns) along the second axis to (n, M, columns), M a multiple of 32; whole float32 levels."""
 
 TO_WORKING_SIZE = f"""
 <domain: "{DOMAIN}", opset_import: ["" : 18, "{DOMAIN}" : 1]>

@@ -150,7 +150,9 @@ def open_session(path: Path, device: str = "auto", content: bytes | None = None)
         session = onnxruntime.InferenceSession(content or str(path), options, providers=[PROVIDERS[device]])
     except Exception as error:  # ONNX Runtime's errors have no common base
         reason = " ".join(str(error).split())[:200]
-        raise ModelFileError(f"this is no ONNX model, or it is damaged ({reason})", path=path, cure=FETCH_AGAIN) from error
+        raise ModelFileError(
+            f"this is no ONNX model, or it is damaged ({reason})", path=path, cure=FETCH_AGAIN
+        ) from error
     return session, device
 
 

@@ -62,7 +62,12 @@ def drop_expansions(graph: onnx.GraphProto) -> None:
         for own, other in ((0, 1), (1, 0)):
             name = node.input[own]
             shape = shapes.get(name)
-            if name in expansions and node.input[other] not in expansions and shape and shape == shapes.get(node.input[other]):
+            if (
+                name in expansions
+                and node.input[other] not in expansions
+                and shape
+                and shape == shapes.get(node.input[other])
+            ):
                 node.input[own] = expansions[name].input[0]
 
 
@@ -152,9 +157,7 @@ def _normalisation(
     for part, values in numbers.items():
         names.append(f"{target}/{part}")
         graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), names[-1]))
-    return onnx.helper.make_node(
-        "BatchNormalization", [source, *names], [target], f"{target}/standardise", epsilon=0.0
-    )
+    return onnx.helper.make_node("BatchNormalization", [source, *names], [target], f"{target}/standardise", epsilon=0.0)
 
 
 def _shape(info: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:
