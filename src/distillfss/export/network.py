@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import onnx
@@ -15,6 +11,7 @@ from torch import Tensor, nn
 
 from distillfss.errors import ExportError
 from distillfss.export.format import IR_VERSION, OPSET
+from distillfss.export.quiet import quiet
 from distillfss.geometry import GRID
 from distillfss.models.classes import merge_classes
 
@@ -51,7 +48,7 @@ def network_model(segmenter: Segmenter) -> onnx.ModelProto:
     batch, rows, columns = (torch.export.Dim(name, min=1, max=LONGEST) for name in ("batch", "rows", "columns"))
     example = torch.zeros(EXAMPLE, device=segmenter.device)
     try:
-        with torch.no_grad(), _quiet(), _without_cache():
+        with torch.no_grad(), quiet(), _without_cache():
             program = torch.onnx.export(
                 network,
                 (example,),
@@ -86,19 +83,6 @@ def _without_cache() -> contextlib.AbstractContextManager[None]:
     from torch._dynamo import config
 
     return cast("contextlib.AbstractContextManager[None]", config.patch(fake_tensor_cache_enabled=False))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter talks about its own steps; what matters reaches the user as an error."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

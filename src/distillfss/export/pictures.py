@@ -86,4 +86,4 @@ def in_odd_sizes(examples: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:
     """One image (H, W, 3) of every one of ``ODD_SIZES``, made from the examples in turn."""
     for number, (height, width) in enumerate(ODD_SIZES):
         pixels = examples[number % len(examples)].pixels
-        yield np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+        yield np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from distillfss.errors import ExportError
 from distillfss.export.checking import INT8_POINTS, quality
 from distillfss.export.pictures import Example
+from distillfss.export.quiet import quiet
 from distillfss.preprocess import at_working_size
 
 if TYPE_CHECKING:
@@ -163,10 +164,12 @@ def quantised_network(
     class Reader(_Reader, quantization.CalibrationDataReader):  # type: ignore[misc]
         """The same with the base class that ONNX Runtime insists on."""
 
-    with tempfile.TemporaryDirectory() as folder:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(network)  # the tool moves the weights of what it is given into a file
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "network.onnx"
         quantization.quantize_static(
-            network,
+            copy,
             path,
             Reader(pixels),
             quant_format=quantization.QuantFormat.QDQ,
