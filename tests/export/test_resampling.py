@@ -72,7 +72,7 @@ def test_the_working_size_of_every_shape() -> None:
     shapes += [[1, 1], [1, 16], [16, 1], [1, 17], [5000, 1], [400, 400], [529, 625], [625, 529], [20000, 20000]]
     for height, width in shapes:
         for size in (64, 384, 400, 1000, 2048):
-            (found,) = session.run(None, {"own": np.array([height, width]), "size": np.float64(size)})
+            (found,) = session.run(None, {"own": np.array([height, width]), "size": np.array(size, np.float64)})
             assert tuple(found) == working_size(height, width, size), (height, width, size)
 
 

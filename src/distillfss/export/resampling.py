@@ -3,7 +3,8 @@
 ONNX has an antialiased Resize, but runtimes disagree about it: OpenVINO leaves the antialiasing out, ONNX Runtime
 rounds differently from PyTorch. So it is written out: a resize along one axis is a product with a matrix, which is zero
 but for a band along its diagonal. Cut into blocks of 32 output rows, each meets a short window of the input only, and
-the work stays linear in the image. All sums are of integers that float32 holds exactly.
+the work stays linear in the image. All sums are of integers that float32 holds exactly; where the image shrinks to less
+than a quarter, weights are finer than that, and their upper and lower bits are summed apart.
 
 The matrix is PyTorch's (Pillow's) triangle filter. With input length N and output length M, the weight of input j for
 output i is proportional to ``max(0, 2 max(N, M) - |(2 j + 1) M - (2 i + 1) N|)``, in integers. PyTorch rounds weights
@@ -121,10 +122,37 @@ resample (planes, to) => (out)
 
     windows = Gather <axis = 1> (planes, window)
     windows_real = Cast <to = 1> (windows)
-    sums = MatMul (weights, windows_real)
-    half_real = Constant <value_float = 0.5> ()
-    sums_up = Add (sums, half_real)
-    levels = Floor (sums_up)
+    held_exactly = Constant <value = double {{16.5}}> ()
+    too_fine = Greater (bits, held_exactly)
+    levels = If (too_fine) <
+        then_branch = split () => (float[count_s, blocks_s, rows_s, columns_s] levels_split) {{
+            parts = Constant <value = double {{256.0}}> ()
+            in_parts = Div (rounded, parts)
+            high = Floor (in_parts)
+            high_up = Mul (high, parts)
+            low = Sub (rounded, high_up)
+            high_real = Cast <to = 1> (high)
+            low_real = Cast <to = 1> (low)
+            high_sums = MatMul (high_real, windows_real)
+            low_sums = MatMul (low_real, windows_real)
+            high_whole = Cast <to = 7> (high_sums)
+            low_whole = Cast <to = 7> (low_sums)
+            parts_whole = Constant <value_int = 256> ()
+            high_scaled = Mul (high_whole, parts_whole)
+            sums_whole = Add (high_scaled, low_whole)
+            unit_whole = Cast <to = 7> (unit)
+            half_unit = Div (unit_whole, two)
+            sums_whole_up = Add (sums_whole, half_unit)
+            levels_whole = Div (sums_whole_up, unit_whole)
+            levels_split = Cast <to = 1> (levels_whole)
+        }},
+        else_branch = plain () => (float[count_p, blocks_p, rows_p, columns_p] levels_plain) {{
+            sums = MatMul (weights, windows_real)
+            half_real = Constant <value_float = 0.5> ()
+            sums_up = Add (sums, half_real)
+            levels_plain = Floor (sums_up)
+        }}
+    >
     count = Gather (shape, axis_0)
     columns = Gather (shape, axis_2)
     to_1 = Unsqueeze (to, axis_0)
