@@ -84,7 +84,7 @@ def test_a_round_trip_changes_no_logit(tmp_path, segmenter, photograph, embed):
 def test_an_embedded_backbone_needs_no_other_file(tmp_path, segmenter, photograph, monkeypatch):
     path = tmp_path / "model.safetensors"
     segmenter.save(path, embed_backbone=True)
-    monkeypatch.setattr("distillfss.segmenter.load_backbone", lambda name: pytest.fail("looked for the weights"))
+    monkeypatch.setattr("distillfss.backbones.load_backbone", lambda name: pytest.fail("looked for the weights"))
     assert Segmenter.load(path)(photograph).shape == (50, 70)
 
 

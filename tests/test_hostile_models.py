@@ -25,6 +25,7 @@ from distillfss.checkpoints import guarded, reading
 from distillfss.checkpoints.reading import read_tensors
 from distillfss.checkpoints.teacher_file import TeacherInfo, load_teacher, write_teacher
 from distillfss.errors import ModelFileError
+from distillfss.io.description import MAX_DESCRIPTION
 from distillfss.segmenter import Segmenter
 from distillfss.training.state import FitState, load_state, save_state
 
@@ -147,7 +148,7 @@ def test_descriptions_that_lie(model: Path, changes: dict[str, Any], said: str) 
         '"text"',
         "9" * 5000,
         '{"class_names": ' + "9" * 5000 + "}",
-        " " * (guarded.MAX_DESCRIPTION + 1),
+        " " * (MAX_DESCRIPTION + 1),
     ],
 )
 def test_descriptions_that_are_no_description(model: Path, text: str) -> None:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from distillfss import __version__
 from distillfss.checkpoints.guarded import (
     check_file,
-    description,
     format_version,
     open_tensors,
-    printable,
     read_all,
-    text_of,
 )
-from distillfss.errors import DataError, ModelFileError
+from distillfss.errors import ModelFileError
+from distillfss.io.description import printable
 from distillfss.io.files import atomic_write
-from distillfss.io.legend import foreground_names
+from distillfss.model_info import FETCH_AGAIN, MAX_CLASSES, ModelInfo, parsed_info
+
+__all__ = ["MAX_CLASSES", "ModelInfo", "load_strictly", "read_model", "tensors_sha256", "write_model"]
 
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
@@ -33,45 +31,8 @@ MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
 """Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
 MAX_BACKBONE_BYTES = 32 * 2**30
 """What an embedded backbone may add. A ViT-L has 1.2 GB; the largest DINOv3, with 7 billion parameters, 27 GB."""
-MAX_CLASSES = 20
 
 _NOT_A_MODEL = "Give a file written by `distillfss fit` or Segmenter.save"
-_FETCH_AGAIN = "Copy the file again from where it was made, or fit the model anew"
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says about itself, beside its tensors.
-
-    Attributes
-    ----------
-    class_names
-        Foreground classes; mask value i + 1 is ``class_names[i]``.
-    backbone, backbone_sha256
-        Name of the frozen backbone and SHA-256 of the weight file it was read from.
-    backbone_embedded
-        Whether the backbone's tensors are in the file too.
-    size
-        Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
-    preprocessing
-        In words and numbers, for whoever serves the model without this library.
-    summary
-        How it was fitted: shots, seed, steps, seconds, ...
-    library_version
-        Version that wrote the file.
-    architecture
-        Which student it is: ``distillfss``, or ``dcama`` for the paper's own.
-    """
-
-    class_names: tuple[str, ...]
-    backbone: str
-    backbone_sha256: str
-    backbone_embedded: bool
-    size: int
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
-    library_version: str = __version__
-    architecture: str = "distillfss"
 
 
 def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> None:
@@ -109,46 +70,29 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     ModelFileError
         If it is missing, truncated, too large, no model of ours, of a newer format, or holds impossible numbers.
     """
-    with open_tensors(path, "model file", _FETCH_AGAIN, max(MAX_BYTES.values()) + MAX_BACKBONE_BYTES) as file:
+    with open_tensors(path, "model file", FETCH_AGAIN, max(MAX_BYTES.values()) + MAX_BACKBONE_BYTES) as file:
         metadata = file.metadata() or {}
         info = _checked_info(metadata, path)
         embedded = MAX_BACKBONE_BYTES if info.backbone_embedded else 0
         check_file(path, MAX_BYTES[info.architecture] + embedded)  # before any tensor is read
-        tensors = read_all(file, path, _FETCH_AGAIN)
+        tensors = read_all(file, path, FETCH_AGAIN)
     for name, tensor in tensors.items():
         # a backbone may count (the batches of BatchNorm), what is learnt from the support never does
         counts = name.startswith("backbone.") and not tensor.is_floating_point() and not tensor.is_complex()
         if not counts and not (tensor.is_floating_point() and bool(torch.isfinite(tensor).all())):
-            raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=_FETCH_AGAIN)
+            raise ModelFileError(f"tensor {name} holds impossible numbers", path=path, cure=FETCH_AGAIN)
     if metadata.get("sha256") != tensors_sha256(tensors):
-        raise ModelFileError("its tensors are not those that were written", path=path, cure=_FETCH_AGAIN)
+        raise ModelFileError("its tensors are not those that were written", path=path, cure=FETCH_AGAIN)
     return info, tensors
 
 
 def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
     if metadata.get("format") != FORMAT:
         raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
-    format_version(metadata, FORMAT_VERSION, path, _FETCH_AGAIN)
-    try:
-        raw = description(metadata["info"])
-        info = ModelInfo(
-            class_names=foreground_names(raw["class_names"]) if raw["class_names"] else (),
-            backbone=text_of(raw, "backbone"),
-            backbone_sha256=text_of(raw, "backbone_sha256"),
-            backbone_embedded=bool(raw["backbone_embedded"]),
-            size=int(raw["size"]),
-            preprocessing=dict(raw["preprocessing"]),
-            summary=dict(raw["summary"]),
-            library_version=text_of(raw, "library_version"),
-            architecture=text_of(raw, "architecture", "distillfss"),
-        )
-    except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = printable(error.problem if isinstance(error, DataError) else repr(error))
-        raise ModelFileError(f"its description is damaged ({reason})", path=path, cure=_FETCH_AGAIN) from error
+    format_version(metadata, FORMAT_VERSION, path, FETCH_AGAIN)
+    info = parsed_info(metadata.get("info"), path)
     if info.architecture not in MAX_BYTES:
         raise ModelFileError(f"unknown architecture {info.architecture!r}", path=path, cure="Update distillfss")
-    if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048:
-        raise ModelFileError("its description holds impossible numbers", path=path, cure=_FETCH_AGAIN)
     return info
 
 
@@ -168,6 +112,6 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], prefix
     if wrong:
         shown = ", ".join(printable(prefix + name) for name in wrong[:3])
         raise ModelFileError(
-            f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=_FETCH_AGAIN
+            f"{len(wrong)} tensors are missing, unknown or of the wrong shape ({shown})", path=path, cure=FETCH_AGAIN
         )
     module.load_state_dict(given)

@@ -67,6 +67,12 @@ class OutputError(DistillFSSError):
     exit_code = 5
 
 
+class ExportError(DistillFSSError):
+    """A model cannot be exported, or what came out does not do what the model does."""
+
+    exit_code = 6
+
+
 class FitInterrupted(DistillFSSError):  # noqa: N818  (an interruption, not a fault)
     """The user stopped a fit; its state is on disk, or there was nothing to keep."""
 

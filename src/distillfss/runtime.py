@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-
-import torch
+from typing import TYPE_CHECKING
 
 from distillfss.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 30
@@ -22,6 +24,8 @@ def resolve_device(name: str) -> torch.device:
     UsageError
         If it was asked for by name and is not there.
     """
+    import torch
+
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, there in available.items() if there))

@@ -7,27 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from distillfss.artifact import ModelInfo, load_strictly, read_model, write_model
-from distillfss.backbones import BACKBONES, TIMM, Backbone, Layer, build_backbone, load_backbone, weights_sha256
-from distillfss.backbones.timm_backbone import parameter_count
 from distillfss.errors import ModelFileError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
-from distillfss.models.classes import merge_classes
-from distillfss.models.dcama import DcamaStudent
-from distillfss.models.mixer import resize
-from distillfss.models.standardize import Standardize
-from distillfss.models.student import Student
-from distillfss.preprocess import at_working_size
-from distillfss.runtime import resolve_device
+from distillfss.model_info import ModelInfo
 
+# PyTorch is imported where it is used: an ONNX file is served without it.
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
+    from torch import Tensor, nn
+
+    from distillfss.backbones import Backbone, Layer
+    from distillfss.models.standardize import Standardize
 
     Picture = str | Path | Image.Image | NDArray[Any]
+
+ONNX_SUFFIX = ".onnx"
 
 PREPROCESSING = {
     "colour": "RGB, 0 to 255",
@@ -40,8 +37,13 @@ PREPROCESSING = {
 MAX_UNUSED_SHARE, MAX_UNUSED = 16, 64_000_000
 """A network with more parameters than this times those in the file, and this many more, is not built."""
 
-STUDENTS: dict[str, Callable[[Sequence[Layer], int], nn.Module]] = {"distillfss": Student, "dcama": DcamaStudent}
-"""Student by architecture: a pyramid's layers and a number of classes to ``pyramid -> (logits, coarse maps)``."""
+
+def students() -> dict[str, Callable[[Sequence[Layer], int], nn.Module]]:
+    """Student by architecture: a pyramid's layers and a number of classes to ``pyramid -> (logits, coarse maps)``."""
+    from distillfss.models.dcama import DcamaStudent
+    from distillfss.models.student import Student
+
+    return {"distillfss": Student, "dcama": DcamaStudent}
 
 
 class Segmenter:
@@ -67,14 +69,17 @@ class Segmenter:
         info: ModelInfo,
         device: torch.device,
     ) -> None:
+        self._describe(info)
+        self.device: torch.device | str = device
+        self._backbone = backbone.to(device)
+        self._standardize = standardize.to(device).requires_grad_(False)
+        self._student = student.to(device).eval().requires_grad_(False)
+
+    def _describe(self, info: ModelInfo) -> None:
         self.info = info
         self.class_names = info.class_names
         self.size = info.size
         self.summary = info.summary
-        self.device = device
-        self._backbone = backbone.to(device)
-        self._standardize = standardize.to(device).requires_grad_(False)
-        self._student = student.to(device).eval().requires_grad_(False)
 
     @overload
     def __call__(self, image: Picture, probabilities: Literal[False] = False) -> NDArray[np.uint8]: ...
@@ -109,11 +114,16 @@ class Segmenter:
             If the image cannot be read or is no image.
         """
         pixels = read_image(image).pixels if isinstance(image, str | Path) else to_rgb8(image)
+        return self._mask_and_probabilities(pixels) if probabilities else self._mask(pixels)
+
+    def _mask(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self.predict(pixels, [(pixels.shape[0], pixels.shape[1])])[0]
+
+    def _mask_and_probabilities(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        from distillfss.models.mixer import resize
+
         logits = resize(self.logits(pixels), pixels.shape[:2])[0]
-        mask = class_indices(logits)
-        if not probabilities:
-            return mask
-        return mask, logits.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy()
+        return class_indices(logits), logits.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy()
 
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         """Masks of one image at several sizes, from one forward pass.
@@ -125,19 +135,33 @@ class Segmenter:
         sizes
             (height, width) of every mask wanted.
         """
+        from distillfss.models.mixer import resize
+
         logits = self.logits(pixels)
         return [class_indices(resize(logits, size)[0]) for size in sizes]
 
-    @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Merged class logits (1, n + 1, h / 4, w / 4) of one image, (h, w) being its working size."""
-        image = at_working_size(pixels, self.size).to(self.device)
-        features = self._standardize(self._backbone(image[None]))
-        return merge_classes(self._student(features)[0])
+        import torch
+
+        from distillfss.models.classes import merge_classes
+        from distillfss.preprocess import at_working_size
+
+        with torch.inference_mode():
+            image = at_working_size(pixels, self.size).to(self.device)
+            features = self._standardize(self._backbone(image[None]))
+            return merge_classes(self._student(features)[0])
+
+    @property
+    def parts(self) -> tuple[Backbone, Standardize, nn.Module]:
+        """Backbone, standardisation and student; what ``logits`` passes an image through, one after the other."""
+        return self._backbone, self._standardize, self._student
 
     @property
     def embeds_backbone(self) -> bool:
         """Whether the backbone goes into the model file unasked: no package here has these weights."""
+        from distillfss.backbones import BACKBONES, weights_sha256
+
         if self.info.backbone not in BACKBONES:
             return True
         try:
@@ -162,6 +186,8 @@ class Segmenter:
         OutputError
             If it cannot be written; an existing file stays as it was.
         """
+        from distillfss.artifact import write_model
+
         embed_backbone = embed_backbone or self.embeds_backbone
         parts: dict[str, nn.Module] = {"student.": self._student, "standardize.": self._standardize}
         if embed_backbone:
@@ -172,7 +198,9 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Segmenter:
-        """Read a model that ``save`` or ``distillfss fit`` wrote.
+        """Read a model that ``save``, ``distillfss fit`` or ``distillfss export`` wrote.
+
+        A file ``*.onnx`` is run by ONNX Runtime, without PyTorch.
 
         Raises
         ------
@@ -180,6 +208,21 @@ class Segmenter:
             If the file is missing, damaged, foreign or too new, or the backbone's weights here are other ones.
         """
         path = Path(path)
+        if path.suffix.lower() == ONNX_SUFFIX:
+            from distillfss.export.served import OnnxSegmenter
+
+            return OnnxSegmenter(path, device)
+        return cls._load_safetensors(path, device)
+
+    @classmethod
+    def _load_safetensors(cls, path: Path, device: str) -> Segmenter:
+        import torch
+
+        from distillfss.artifact import load_strictly, read_model
+        from distillfss.backbones import TIMM, build_backbone, load_backbone, weights_sha256
+        from distillfss.models.standardize import Standardize
+        from distillfss.runtime import resolve_device
+
         info, tensors = read_model(path)
         _check_backbone(info, tensors, path)
         try:
@@ -198,7 +241,7 @@ class Segmenter:
         standardize = Standardize(backbone.layers)
         with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
             try:
-                student = STUDENTS[info.architecture](backbone.layers, len(info.class_names))
+                student = students()[info.architecture](backbone.layers, len(info.class_names))
             except ValueError as error:
                 raise ModelFileError(
                     f"a student of architecture {info.architecture!r} does not fit {info.backbone}",
@@ -215,6 +258,9 @@ class Segmenter:
 
 def _check_backbone(info: ModelInfo, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Refuse a file that would have weights fetched, or a network built that is out of proportion to what it holds."""
+    from distillfss.backbones import TIMM
+    from distillfss.backbones.timm_backbone import parameter_count
+
     if not info.backbone.startswith(TIMM):
         return
     again = "Copy the file again from where it was made"
@@ -232,4 +278,4 @@ def _check_backbone(info: ModelInfo, tensors: Mapping[str, Tensor], path: Path) 
 
 def class_indices(logits: Tensor) -> NDArray[np.uint8]:
     """(n + 1, H, W) logits to the index of the highest, (H, W) uint8."""
-    return logits.argmax(0).to(torch.uint8).cpu().numpy()
+    return logits.argmax(0).byte().cpu().numpy()

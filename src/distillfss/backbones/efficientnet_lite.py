@@ -80,8 +80,9 @@ class SameConv2d(nn.Conv2d):
         return super().forward(x)
 
     def _missing(self, size: int) -> int:
-        stride, kernel = self.stride[0], self.kernel_size[0]
-        return max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        # written so that an exporter sees a plain number where all it knows is that the size is a multiple of 32
+        last_step = size % self.stride[0] or self.stride[0]
+        return max(self.kernel_size[0] - last_step, 0)
 
 
 class MobileBlock(nn.Module):

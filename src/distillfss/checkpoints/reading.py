@@ -19,10 +19,10 @@ from distillfss.checkpoints.guarded import (
     check_file,
     check_tensor,
     open_tensors,
-    printable,
     read_all,
 )
 from distillfss.errors import ModelFileError
+from distillfss.io.description import printable
 
 TRAINING_STATE = re.compile(r"optim|sched|scaler", re.IGNORECASE)
 """Branches of a checkpoint that are no weights."""

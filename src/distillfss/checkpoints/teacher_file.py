@@ -16,8 +16,9 @@ from distillfss import __version__
 from distillfss.artifact import load_strictly
 from distillfss.backbones.base import Backbone
 from distillfss.checkpoints import names
-from distillfss.checkpoints.guarded import description, format_version, open_tensors, printable, read_all, text_of
+from distillfss.checkpoints.guarded import format_version, open_tensors, read_all
 from distillfss.errors import ModelFileError
+from distillfss.io.description import description, printable, text_of
 from distillfss.io.files import atomic_write
 from distillfss.models.dcama import DcamaTeacher
 from distillfss.models.teacher import Teacher

@@ -1,0 +1,1 @@
+"""A fitted model as one ONNX file: made, checked against PyTorch, and served without it."""

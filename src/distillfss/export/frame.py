@@ -1,0 +1,123 @@
+"""What stands around the network in the graph: from bytes to the working size, and from logits to masks.
+
+Everything a caller would have to do right is inside: resize, class merging, the image's own size.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import compose, inliner, parser
+
+from distillfss.export.format import INPUT, IR_VERSION, LOGITS, MASK, OPSET, PROBABILITIES
+from distillfss.export.resampling import DOMAIN, FUNCTIONS
+
+_HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "{DOMAIN}" : 1]>'
+
+
+def _before(size: int) -> onnx.ModelProto:
+    # an image that has its working size already is copied, not multiplied by a unit matrix
+    model = parser.parse_model(f"""
+{_HEADER}
+before (uint8[batch, height, width, 3] {INPUT}) => (float[batch, 3, rows, columns] pixels, int64[2] own_size)
+{{
+    size = Constant <value = double {{{size}.0}}> ()
+    own_size = Shape <start = 1, end = 3> ({INPUT})
+    target = {DOMAIN}.working_size (own_size, size)
+    sides_equal = Equal (own_size, target)
+    sides_equal_int = Cast <to = 7> (sides_equal)
+    both_equal = ReduceMin <keepdims = 0> (sides_equal_int)
+    as_it_is = Cast <to = 9> (both_equal)
+    pixels = If (as_it_is) <
+        then_branch = copy () => (float[batch, 3, rows, columns] copied) {{
+            planes = Transpose <perm = [0, 3, 1, 2]> ({INPUT})
+            copied = Cast <to = 1> (planes)
+        }},
+        else_branch = resize () => (float[batch, 3, rows, columns] resized) {{
+            resized = {DOMAIN}.to_working_size ({INPUT}, own_size, target)
+        }}
+    >
+}}
+""")
+    model.functions.extend(parser.parse_function(text) for text in FUNCTIONS)
+    return inliner.inline_local_functions(model)
+
+
+_BINARY = f"""
+    background, foreground = Split <axis = 1, num_outputs = 2> (raw)
+    margin = Sub (foreground, background)
+    one = Constant <value_ints = [1]> ()
+    sizes = Concat <axis = 0> (batch, one, own_size)
+    margins = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (margin, , , sizes)
+    zero = Constant <value_float = 0.0> ()
+    positive = Greater (margins, zero)
+    flat = Squeeze (positive, one)
+    {MASK} = Cast <to = 2> (flat)
+    of_class = Sigmoid (margins)
+    real_one = Constant <value_float = 1.0> ()
+    of_background = Sub (real_one, of_class)
+    {PROBABILITIES} = Concat <axis = 1> (of_background, of_class)
+"""
+"""Background and one class: only their difference matters, which is half to resize, and its sign is the mask."""
+
+_SEVERAL = f"""
+    channels = Shape <start = 1, end = 2> (raw)
+    sizes = Concat <axis = 0> (batch, channels, own_size)
+    full = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (raw, , , sizes)
+    highest = ArgMax <axis = 1, keepdims = 0> (full)
+    {MASK} = Cast <to = 2> (highest)
+    {PROBABILITIES} = Softmax <axis = 1> (full)
+"""
+
+
+def _after(classes: int) -> onnx.ModelProto:
+    return parser.parse_model(f"""
+{_HEADER}
+after (float[batch, {classes + 1}, logit_rows, logit_columns] raw, int64[2] own_size) => (
+    uint8[batch, height, width] {MASK},
+    float[batch, {classes + 1}, height, width] {PROBABILITIES},
+    float[batch, {classes + 1}, logit_rows, logit_columns] {LOGITS}
+)
+{{
+    {LOGITS} = Identity (raw)
+    batch = Shape <start = 0, end = 1> (raw)
+{_BINARY if classes == 1 else _SEVERAL}
+}}
+""")
+
+
+def framed(network: onnx.ModelProto, size: int, classes: int) -> onnx.ModelProto:
+    """The whole model.
+
+    Parameters
+    ----------
+    network
+        ``pixels`` float32 (B, 3, h, w) to ``logits`` (B, n + 1, h', w').
+    size
+        Working resolution.
+    classes
+        Number of classes n.
+
+    Returns
+    -------
+    ModelProto
+        ``images`` uint8 (B, H, W, 3) to ``mask`` uint8 (B, H, W), ``probabilities`` float32 (B, n + 1, H, W) and
+        ``logits`` float32 (B, n + 1, h', w'), the last at the network's own resolution.
+    """
+    before, after = _before(size), _after(classes)
+    inner = onnx.ModelProto()
+    inner.CopyFrom(network)
+    for model in (before, inner, after):
+        del model.opset_import[:]
+        model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    before = compose.add_prefix(before, "before/", rename_inputs=False, rename_outputs=False)
+    inner = compose.add_prefix(inner, "network/", rename_inputs=True, rename_outputs=True)
+    after = compose.add_prefix(after, "after/", rename_inputs=True, rename_outputs=False)
+    inside = compose.merge_models(before, inner, [("pixels", "network/pixels")])
+    whole = compose.merge_models(
+        inside,
+        after,
+        [("network/logits", "after/raw"), ("own_size", "after/own_size")],
+        name="distillfss",
+    )
+    whole.ir_version = IR_VERSION
+    return whole

@@ -1,0 +1,97 @@
+"""The part of the graph that was learnt: PyTorch's own exporter traces it, so it follows the student as it changes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, cast
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from distillfss.errors import ExportError
+from distillfss.export.format import IR_VERSION, OPSET
+from distillfss.export.quiet import quiet
+from distillfss.geometry import GRID
+from distillfss.models.classes import merge_classes
+
+if TYPE_CHECKING:
+    from distillfss.segmenter import Segmenter
+
+LONGEST = 256
+"""Bound of every open axis, in images or in steps of 32 pixels; the exporter proves more about bounded ones."""
+EXAMPLE = (2, 3, 5 * GRID, 7 * GRID)
+"""What the network is traced with: every axis of another length, none of length 1, which would be taken for fixed."""
+
+
+class Network(nn.Module):
+    """What ``Segmenter.logits`` computes of pixels at their working size."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.backbone, self.standardize, self.student = segmenter.parts
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, h, w) RGB, 0 to 255, to merged class logits (B, n + 1, h', w')."""
+        return merge_classes(self.student(self.standardize(self.backbone(pixels)))[0])
+
+
+def network_model(segmenter: Segmenter) -> onnx.ModelProto:
+    """``pixels`` float32 (B, 3, 32 a, 32 b), 0 to 255, to ``logits``: an ONNX model, B, a and b left open.
+
+    Raises
+    ------
+    ExportError
+        If the network does things with its input's size that no graph can express.
+    """
+    network = Network(segmenter).eval()
+    batch, rows, columns = (torch.export.Dim(name, min=1, max=LONGEST) for name in ("batch", "rows", "columns"))
+    example = torch.zeros(EXAMPLE, device=segmenter.device)
+    try:
+        with torch.no_grad(), quiet(), _without_cache():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: batch, 2: GRID * rows, 3: GRID * columns},),
+                input_names=["pixels"],
+                output_names=["logits"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+        assert program is not None
+        model = program.model_proto
+    except Exception as error:  # the exporter's errors have no common base
+        raise ExportError(
+            f"{segmenter.info.backbone} with a {segmenter.info.architecture} student cannot be exported for images of "
+            f"any size ({_reason(error)})",
+            cure="Fit with the default backbone, or serve the .safetensors file",
+        ) from error
+    return _without_traces(model)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _without_cache() -> contextlib.AbstractContextManager[None]:
+    """With open axes, comparing what PyTorch's cache of shapes holds costs more than working the shapes out again."""
+    from torch._dynamo import config
+
+    return cast("contextlib.AbstractContextManager[None]", config.patch(fake_tensor_cache_enabled=False))
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the Python stack of every node, which is most of the text and names folders of this machine."""
+    del model.metadata_props[:]
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "", ""
+    return model

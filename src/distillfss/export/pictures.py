@@ -1,0 +1,89 @@
+"""The images an export is checked on and quantised with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from distillfss.class_matching import match_classes
+from distillfss.errors import DataError
+from distillfss.io.decode import read_image
+from distillfss.io.files import list_images
+
+ODD_SIZES = (
+    (61, 47),
+    (97, 131),
+    (199, 333),
+    (255, 511),
+    (384, 384),
+    (401, 577),
+    (513, 319),
+    (701, 293),
+    (64, 517),
+    (767, 1021),
+)
+"""(height, width): smaller and larger than the working size, square, long and tall, prime, and its own working size."""
+MOST = 64
+"""Images a calibration uses; more change the ranges hardly and take longer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An image uint8 (H, W, 3) and its mask (H, W) in the model's classes, where there is one."""
+
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | None = None
+
+
+def read_examples(folders: Sequence[Path], class_names: Sequence[str], most: int = MOST) -> list[Example]:
+    """Images of folders, with their masks where a folder has ``images/`` and ``masks/``; at most ``most`` of each.
+
+    Of a folder with more, as many, evenly spread over the sorted names, are taken.
+
+    Raises
+    ------
+    DataError
+        If a folder has no image that can be read, or its classes are not the model's.
+    """
+    return [example for folder in folders for example in _of_folder(folder, class_names, most)]
+
+
+def _of_folder(folder: Path, class_names: Sequence[str], most: int) -> Iterator[Example]:
+    if (folder / "masks").is_dir():
+        from distillfss.support import LabelledFolder
+
+        data = LabelledFolder.open(folder).named_as(class_names)
+        table, _ = match_classes(class_names, data.class_names)
+        for index in _spread(len(data), most):
+            sample = data[index]
+            yield Example(sample.image, table[sample.mask])
+        return
+    paths = list_images(folder)
+    if not paths:
+        raise DataError("no pictures in this folder", cure="Name a folder with images", path=folder)
+    for index in _spread(len(paths), most):
+        yield Example(read_image(paths[index]).pixels)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    taken = min(count, most)
+    return [place * count // taken for place in range(taken)]
+
+
+def sample_examples() -> list[Example]:
+    """What the package brings along, for a check without images of one's own."""
+    from distillfss.sample import sample_tiles
+
+    return [Example(tile.image) for tile in sample_tiles()]
+
+
+def in_odd_sizes(examples: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:
+    """One image (H, W, 3) of every one of ``ODD_SIZES``, made from the examples in turn."""
+    for number, (height, width) in enumerate(ODD_SIZES):
+        pixels = examples[number % len(examples)].pixels
+        yield np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,183 @@
+"""8-bit weights and maps: calibrated on images like those to come, and refused where accuracy suffers.
+
+Which layers bear it depends on the data set. The plans below quantise less and less; the first one that keeps the IoU
+is taken. What a layer is, its weights' names say, so nothing here knows the student from inside.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from distillfss.errors import ExportError
+from distillfss.export.checking import INT8_POINTS, quality
+from distillfss.export.pictures import Example
+from distillfss.export.quiet import quiet
+from distillfss.preprocess import at_working_size
+
+if TYPE_CHECKING:
+    from distillfss.segmenter import Segmenter
+
+BACKBONE = "backbone."
+MOST = 32
+"""Images whose maps are measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Convolutions to quantise: ``takes`` is given a weight's name and its place among all convolutions, 0 to 1."""
+
+    name: str
+    takes: Callable[[str, float], bool]
+
+
+PLANS = (
+    Plan("all convolutions", lambda weight, place: True),
+    Plan("the backbone's convolutions", lambda weight, place: weight.startswith(BACKBONE)),
+    Plan(
+        "the backbone's convolutions but the first", lambda weight, place: weight.startswith(BACKBONE) and place > 0.1
+    ),
+    Plan("the later half of the backbone", lambda weight, place: weight.startswith(BACKBONE) and place > 0.5),
+)
+
+
+def quantised(
+    network: onnx.ModelProto,
+    segmenter: Segmenter,
+    examples: Sequence[Example],
+    serve: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Segmenter]],
+    exact: Segmenter,
+    tell: Callable[[str], None] = lambda text: None,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The whole model with as much in 8 bits as the images allow.
+
+    Parameters
+    ----------
+    network
+        ``pixels`` to ``logits`` in float32.
+    segmenter
+        The model it was traced from.
+    examples
+        Images to calibrate on and to judge by.
+    serve
+        Makes a whole model, and something to run it, of a network.
+    exact
+        The float32 file, to compare with.
+    tell
+        Called with what is being done.
+
+    Returns
+    -------
+    model
+        What ``serve`` made of the network that was good enough.
+    outcome
+        The plan, how many convolutions it quantised, the IoU before and after.
+
+    Raises
+    ------
+    ExportError
+        If every plan loses more than half a point of IoU.
+    """
+    judged = [example for example in examples if example.mask is not None] or list(examples)
+    pixels = [_pixels(example, segmenter.size) for example in _calibrating(examples)]
+    tried = []
+    for plan in PLANS:
+        tell(f"quantising {plan.name}")
+        nodes, count = chosen(network, plan)
+        if not nodes:
+            continue
+        model, served = serve(quantised_network(network, nodes, pixels))
+        found = quality(served, exact, judged)
+        tried.append(f"{plan.name}: {found.lost:.2f}")
+        if found.lost <= INT8_POINTS:
+            outcome = {"quantised": plan.name, "convolutions": count, "images": len(judged), **found.to_dict()}
+            return model, outcome
+    raise ExportError(
+        f"8 bits lose more than {INT8_POINTS} points of IoU on these images, whatever is quantised "
+        f"({'; '.join(tried)}). Nothing was written",
+        cure="Export with --precision fp16 or fp32, or give more images with --calibrate",
+    )
+
+
+def _calibrating(examples: Sequence[Example]) -> list[Example]:
+    """At most ``MOST`` examples, evenly spread, so that labelled and unlabelled ones both count."""
+    taken = min(len(examples), MOST)
+    return [examples[place * len(examples) // taken] for place in range(taken)]
+
+
+def _pixels(example: Example, size: int) -> NDArray[np.float32]:
+    return at_working_size(example.pixels, size)[None].numpy()
+
+
+def chosen(network: onnx.ModelProto, plan: Plan) -> tuple[list[str], int]:
+    """Nodes to quantise, and how many convolutions are among them.
+
+    With a convolution goes the clipping after it; with those of the backbone, the sums between them, so that maps stay
+    8-bit from block to block.
+    """
+    convolutions = [node for node in network.graph.node if node.op_type == "Conv"]
+    last = max(len(convolutions) - 1, 1)
+    taken = [node for place, node in enumerate(convolutions) if plan.takes(node.input[1], place / last)]
+    outputs = {node.output[0] for node in taken}
+    inputs = {node.input[0] for node in taken}
+    nodes = [node.name for node in taken]
+    for node in network.graph.node:
+        after = any(name in outputs for name in node.input)
+        if node.op_type in ("Clip", "Relu") and node.input[0] in outputs:
+            nodes.append(node.name)
+        elif node.op_type == "Add" and after and node.output[0] in inputs and len(set(node.input)) == 2:
+            nodes.append(node.name)
+            outputs.add(node.output[0])
+    return nodes, len(taken)
+
+
+class _Reader:
+    """Calibration images as ONNX Runtime asks for them."""
+
+    def __init__(self, pixels: Sequence[NDArray[np.float32]]) -> None:
+        self._images: Iterator[NDArray[np.float32]] = iter(pixels)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        pixels = next(self._images, None)
+        return None if pixels is None else {"pixels": pixels}
+
+
+def quantised_network(
+    network: onnx.ModelProto, nodes: Sequence[str], pixels: Sequence[NDArray[np.float32]]
+) -> onnx.ModelProto:
+    """The network with these nodes in 8 bits: maps unsigned, weights signed with a scale per channel.
+
+    Parameters
+    ----------
+    pixels
+        Images (1, 3, h, w) at their working sizes, 0 to 255, whose maps decide the ranges.
+    """
+    from onnxruntime import quantization
+
+    class Reader(_Reader, quantization.CalibrationDataReader):
+        """The same with the base class that ONNX Runtime insists on."""
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(network)  # the tool moves the weights of what it is given into a file
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        path = Path(folder) / "network.onnx"
+        quantization.quantize_static(
+            copy,
+            path,
+            Reader(pixels),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
+            nodes_to_quantize=list(nodes),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+        return onnx.load(path)

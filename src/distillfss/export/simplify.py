@@ -1,0 +1,166 @@
+"""What the exporter leaves to be done: the standardisation folded away, copies that broadcasting makes needless.
+
+Everything is found by the shape of the graph, not by the names of the student's parts, which may change.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+_BROADCASTING = ("Add", "Sub", "Mul", "Div")
+
+
+def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same function in fewer operators."""
+    lean = onnx.ModelProto()
+    lean.CopyFrom(model)
+    fold_standardisation(lean.graph)
+    drop_expansions(lean.graph)
+    drop_unused(lean.graph)
+    return lean
+
+
+def fold_standardisation(graph: onnx.GraphProto) -> None:
+    """``(x - mean) / std`` per channel, with fixed numbers, becomes part of the 1x1 convolutions that follow.
+
+    A convolution with padding cannot take in the mean (its zeros are standardised ones), and neither can a norm; what
+    these read becomes one operator in place of two.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    users = _users(graph)
+    for place, node in reversed(list(enumerate(graph.node))):
+        after = users[node.output[0]]
+        if node.op_type != "Sub" or len(after) != 1 or after[0].op_type != "Div":
+            continue
+        divide = after[0]
+        if divide.input[0] != node.output[0]:
+            continue
+        mean, std = (_per_channel(tensors.get(part.input[1])) for part in (node, divide))
+        if mean is None or std is None or len(mean) != len(std):
+            continue
+        for user in users[divide.output[0]]:
+            if _takes_any_channel_scale(user, tensors):
+                user.input[0] = node.input[0]
+                _absorb(graph, user, tensors, mean, std)
+        if any(divide.output[0] in user.input for user in graph.node):
+            graph.node.insert(place, _normalisation(graph, node.input[0], divide.output[0], mean, std))
+            divide.output[0] += "/unused"
+
+
+def drop_expansions(graph: onnx.GraphProto) -> None:
+    """An operand that is spread to the other's shape before a sum or product: the operator does that by itself."""
+    shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.input, *graph.output)}
+    expansions = {node.output[0]: node for node in graph.node if node.op_type == "Expand"}
+    for node in graph.node:
+        if node.op_type not in _BROADCASTING:
+            continue
+        for own, other in ((0, 1), (1, 0)):
+            name = node.input[own]
+            shape = shapes.get(name)
+            if (
+                name in expansions
+                and node.input[other] not in expansions
+                and shape
+                and shape == shapes.get(node.input[other])
+            ):
+                node.input[own] = expansions[name].input[0]
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and tensors nothing depends on."""
+    wanted = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if wanted & set(node.output):
+            kept.append(node)
+            wanted.update(_read_by(node))
+    kept.reverse()
+    tensors = [tensor for tensor in graph.initializer if tensor.name in wanted]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(tensors)
+    infos = [info for info in graph.value_info if info.name in wanted]
+    del graph.value_info[:]
+    graph.value_info.extend(infos)
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """Names a node reads, those of its subgraphs among them."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            for part in inner.node:
+                names |= _read_by(part)
+            names |= {output.name for output in inner.output}
+    return names
+
+
+def _users(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            users[name].append(node)
+    return users
+
+
+def _per_channel(tensor: onnx.TensorProto | None) -> NDArray[np.float64] | None:
+    """The numbers of a tensor (C, 1, 1), None if it is none."""
+    if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
+        return None
+    dims = list(tensor.dims)
+    if len(dims) < 3 or dims[-2:] != [1, 1] or any(length != 1 for length in dims[:-3]):
+        return None
+    return numpy_helper.to_array(tensor).astype(np.float64).ravel()
+
+
+def _takes_any_channel_scale(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> bool:
+    """Whether this is a convolution without padding that mixes all channels, with weights in the file."""
+    if node.op_type != "Conv" or any(name and name not in tensors for name in node.input[1:]):
+        return False
+    settings = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    padded = any(settings.get("pads", ())) or settings.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+    return settings.get("group", 1) == 1 and not padded
+
+
+def _absorb(
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    tensors: dict[str, onnx.TensorProto],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+) -> None:
+    """Give a convolution the weights and bias that do the standardisation as well."""
+    weight = numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64) / std[:, None, None]
+    bias = -(weight.sum((2, 3)) @ mean)
+    if len(node.input) > 2 and node.input[2]:
+        bias = bias + numpy_helper.to_array(tensors[node.input[2]])
+    del node.input[2:]
+    name = node.input[1] + "/standardised"
+    node.input[1] = name
+    node.input.append(name + "/bias")
+    for values, called in ((weight, name), (bias, name + "/bias")):
+        tensors[called] = numpy_helper.from_array(values.astype(np.float32), called)
+        graph.initializer.append(tensors[called])
+
+
+def _normalisation(
+    graph: onnx.GraphProto, source: str, target: str, mean: NDArray[np.float64], std: NDArray[np.float64]
+) -> onnx.NodeProto:
+    """``x / std - mean / std`` as one operator."""
+    numbers = {"scale": 1 / std, "shift": -mean / std, "zero": np.zeros_like(std), "one": np.ones_like(std)}
+    names = []
+    for part, values in numbers.items():
+        names.append(f"{target}/{part}")
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), names[-1]))
+    return onnx.helper.make_node("BatchNormalization", [source, *names], [target], f"{target}/standardise", epsilon=0.0)
+
+
+def _shape(info: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:
+    """Lengths and names of axes, None if one has neither."""
+    dims = [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
+    return tuple(dims) if dims and all(dims) else None

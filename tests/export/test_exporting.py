@@ -1,0 +1,223 @@
+"""The file does what the model does, says so in its metadata, and is not written otherwise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from export_helpers import picture
+from pictures import random_rgb
+
+from distillfss import Segmenter, __version__
+from distillfss.backbones import Backbone, Layer
+from distillfss.backbones.resnet import ResNet
+from distillfss.errors import DataError, ExportError, UsageError
+from distillfss.export import checking, exporting
+from distillfss.export.exporting import export_onnx
+from distillfss.export.half import with_half_weights
+from distillfss.export.pictures import ODD_SIZES, Example, in_odd_sizes, read_examples
+from distillfss.model_info import ModelInfo
+from distillfss.models.dcama import DcamaStudent
+from distillfss.models.standardize import Standardize
+
+SHAPES = [(96, 96), (1, 1), (61, 47), (300, 35), (131, 517), (400, 301)]
+
+
+def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["one_class", "three_classes"])
+def test_it_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
+    segmenter: Segmenter = request.getfixturevalue(kind)
+    path: Path = request.getfixturevalue(f"{kind}_file")
+    pixels = differing = 0
+    for height, width in SHAPES:
+        image = picture(height, width)
+        found = run(path, image[None])
+        mask, probabilities = segmenter(image, probabilities=True)
+        assert found["mask"].dtype == np.uint8
+        assert found["mask"].shape == (1, height, width)
+        wanted = segmenter.logits(image).numpy()
+        assert checking.logit_difference(found["logits"][0], wanted[0]) < 1e-3
+        differing += (found["mask"][0] != mask).sum()
+        pixels += mask.size
+        likely = found["probabilities"][0].transpose(1, 2, 0)
+        np.testing.assert_allclose(likely.sum(-1), 1, atol=1e-5)
+        assert np.quantile(np.abs(likely - probabilities), 0.999) < 1e-3
+    assert differing <= 1e-4 * pixels
+
+
+def test_a_batch_is_its_images_one_by_one(three_classes_file: Path) -> None:
+    images = np.stack([picture(70, 90, seed) for seed in (1, 2, 3)])
+    together = run(three_classes_file, images)
+    for number in range(3):
+        alone = run(three_classes_file, images[number : number + 1])
+        np.testing.assert_allclose(together["logits"][number], alone["logits"][0], atol=1e-4)
+        assert (together["mask"][number] != alone["mask"][0]).mean() < 1e-3
+
+
+def test_what_the_file_says_about_itself(three_classes: Segmenter, three_classes_file: Path) -> None:
+    model = onnx.load(three_classes_file)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["format"] == "distillfss-onnx"
+    assert json.loads(said["class_names"]) == list(three_classes.class_names)
+    assert said["size"] == "96"
+    assert said["precision"] == "fp32"
+    assert said["distillfss_version"] == __version__
+    assert json.loads(said["info"])["summary"] == json.loads(json.dumps(three_classes.summary))
+    checks = json.loads(said["checks"])["fp32"]
+    assert checks["images"] == 10
+    assert checks["pixels"] == sum(height * width for height, width in ODD_SIZES)
+    assert checks["logits"] <= 1e-3
+    # nothing of the machine it was made on
+    assert str(Path.home()) not in str(model)
+    assert ".py" not in str(model.graph.node)
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in [*model.graph.input, *model.graph.output]
+    }
+    assert shapes["images"] == ["batch", "height", "width", 3]
+    assert shapes["mask"] == ["batch", "height", "width"]
+    assert shapes["probabilities"] == ["batch", 4, "height", "width"]
+
+
+def test_a_file_that_disagrees_is_not_written(
+    one_class: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resize to another size than the model's."""
+    from distillfss.export import frame
+
+    right = frame.framed
+    monkeypatch.setattr(frame, "framed", lambda network, size, classes: right(network, 2 * size, classes))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"what was there")
+    with pytest.raises(ExportError, match="does not do what the model does"):
+        export_onnx(one_class, path)
+    assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize(
+    ("logits", "masks", "precision", "refused"),
+    [
+        (9e-4, 9e-5, "fp32", False),
+        (2e-3, 0, "fp32", True),
+        (0, 2e-4, "fp32", True),
+        (float("inf"), 0, "fp32", True),
+        (0.05, 1e-3, "fp16", False),
+        (0.2, 0, "fp16", True),
+    ],
+)
+def test_what_is_refused(logits: float, masks: float, precision: str, refused: bool) -> None:
+    found = checking.Agreement(10, 1000, logits, masks)
+    if refused:
+        with pytest.raises(ExportError):
+            checking.check(found, precision)
+    else:
+        checking.check(found, precision)
+
+
+def test_a_tie_of_two_classes_excuses_the_background_alone() -> None:
+    wanted = np.zeros((3, 1, 2), np.float32)
+    wanted[1:, 0, 1] = 5, 1
+    found = wanted.copy()
+    found[0, 0, 0] = 9  # where both classes have 0
+    assert checking.logit_difference(found, wanted) == 0
+    found[0, 0, 1] = 0.5
+    assert checking.logit_difference(found, wanted) == 0.5
+    assert checking.logit_difference(found[:, :, :1], wanted) == float("inf")
+
+
+def test_half_weights_halve_the_file(one_class: Segmenter, one_class_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    report = export_onnx(one_class, path, "fp16")
+    assert path.stat().st_size < 0.55 * one_class_file.stat().st_size
+    assert 0 < report.checks["fp16"]["logits"] < 0.1
+    image = picture(120, 80)
+    served = Segmenter.load(path)
+    assert 0 < np.abs(served.logits(image).numpy() - one_class.logits(image).numpy()).max() < 0.1
+    assert (served(image) != one_class(image)).mean() < 2e-3
+
+
+def test_weights_that_half_precision_cannot_hold() -> None:
+    model = onnx.ModelProto()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(100, 1e5, np.float32), "huge"))
+    with pytest.raises(ExportError, match="huge"):
+        with_half_weights(model)
+
+
+class Unusual(Backbone):
+    """Asks for the pixels before it decides what to do, which no graph can."""
+
+    name, normalisation = "unusual", "none"
+    layers = tuple(Layer(f"l{stride}", stride, 4) for stride in (4, 8, 16, 32))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        if float(images.mean()) > 1:
+            images = images / 2
+        return [images.new_ones(len(images), 4, *(side // k.stride for side in images.shape[-2:])) for k in self.layers]
+
+
+def segmenter_of(backbone: Backbone, ways: int, size: int = 64) -> Segmenter:
+    torch.manual_seed(0)
+    names = tuple(f"class_{number}" for number in range(1, ways + 1))
+    info = ModelInfo(names, backbone.name, "0" * 64, True, size, architecture="dcama")
+    student = DcamaStudent(backbone.layers, ways)
+    return Segmenter(backbone, Standardize(backbone.layers), student, info, torch.device("cpu"))
+
+
+def test_the_papers_own_student(tmp_path: Path) -> None:
+    """Its logits have the resolution of the image, its backbone is embedded."""
+    segmenter = segmenter_of(ResNet(depths=(1, 1, 1, 1), width=4), 2)
+    path = tmp_path / "paper.onnx"
+    export_onnx(segmenter, path)
+    image = random_rgb(50, 90)
+    found = run(path, image[None])
+    wanted = segmenter.logits(image).numpy()
+    assert checking.logit_difference(found["logits"][0], wanted[0]) < 1e-3
+    assert (found["mask"][0] != segmenter(image)).mean() < 1e-3
+
+
+def test_what_cannot_be_traced_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="unusual with a dcama student cannot be exported"):
+        export_onnx(segmenter_of(Unusual().freeze(), 1), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_checked_before_any_work(
+    one_class: Segmenter, one_class_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distillfss.export.network.network_model", lambda segmenter: pytest.fail("traced"))
+    with pytest.raises(UsageError, match="unknown precision 'int4'"):
+        export_onnx(one_class, tmp_path / "a.onnx", "int4")
+    with pytest.raises(UsageError, match=r"ends in \.onnx"):
+        export_onnx(one_class, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match="--calibrate"):
+        export_onnx(one_class, tmp_path / "a.onnx", "int8")
+    with pytest.raises(UsageError, match="cannot be taken apart"):
+        export_onnx(Segmenter.load(one_class_file), tmp_path / "a.onnx")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        export_onnx(one_class, tmp_path / "a.onnx", calibrate=[tmp_path / "empty"])
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(ExportError, match=r"onnxscript is not installed. pip install 'distillfss\[onnx\]'"):
+        export_onnx(one_class, tmp_path / "a.onnx")
+
+
+def test_pictures_of_folders(squares: Path) -> None:
+    labelled = read_examples([squares], ["class_1"])
+    assert len(labelled) == 6
+    assert all(example.mask is not None and example.mask.max() == 1 for example in labelled)
+    plain = read_examples([squares / "images", squares], ["class_1"], most=4)
+    assert [example.mask is None for example in plain] == [True] * 4 + [False] * 4
+    odd = list(in_odd_sizes([Example(picture(30, 40))]))
+    assert [image.shape for image in odd] == [(height, width, 3) for height, width in ODD_SIZES]

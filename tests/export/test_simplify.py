@@ -1,0 +1,80 @@
+"""Folding changes the graph, never the numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper, parser
+
+from distillfss.export.simplify import simplified
+
+# the features are read by a 1x1 convolution, by a padded one, and by a norm
+TEXT = """<ir_version: 10, opset_import: ["" : 18]>
+net (float[batch, 4, height, width] x) => (float[batch, 3, height, width] y, float[batch, 2, height, width] z,
+                                           float[batch, 4, height, width] unit)
+{
+    less = Sub (x, mean)
+    standard = Div (less, std)
+    y = Conv (standard, narrow, narrow_bias)
+    z = Conv <pads = [1, 1, 1, 1]> (standard, wide)
+    axis = Constant <value_ints = [1]> ()
+    norm = ReduceL2 (standard, axis)
+    shape = Shape (standard)
+    spread = Expand (norm, shape)
+    unit = Div (standard, spread)
+}
+"""
+MEAN, STD = np.array([3.0, -2.0, 0.5, 40.0]), np.array([0.5, 2.0, 1.0, 0.01])
+
+
+def network() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    random = np.random.default_rng(0)
+    tensors = {
+        "mean": MEAN.reshape(4, 1, 1),
+        "std": STD.reshape(4, 1, 1),
+        "narrow": random.normal(size=(3, 4, 1, 1)),
+        "narrow_bias": random.normal(size=3),
+        "wide": random.normal(size=(2, 4, 3, 3)),
+    }
+    model = parser.parse_model(TEXT)
+    for name, values in tensors.items():
+        model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    return onnx.shape_inference.infer_shapes(model, data_prop=True), tensors
+
+
+def test_numbers_stay_and_operators_go() -> None:
+    model, tensors = network()
+    lean = simplified(model)
+    onnx.checker.check_model(lean, full_check=True)
+    kinds = [node.op_type for node in lean.graph.node]
+    assert "Sub" not in kinds
+    assert kinds.count("Div") == 1  # by the norm
+    assert kinds.count("BatchNormalization") == 1
+    assert not {"mean", "std", "narrow", "narrow_bias"} & {tensor.name for tensor in lean.graph.initializer}
+    x = (np.random.default_rng(1).normal(size=(2, 4, 5, 7)) * STD.reshape(4, 1, 1) + MEAN.reshape(4, 1, 1)).astype(
+        np.float32
+    )
+    # in float64, by the definition
+    standard = (x.astype(np.float64) - tensors["mean"]) / tensors["std"]
+    y = np.einsum("oc,bchw->bohw", tensors["narrow"][:, :, 0, 0], standard) + tensors["narrow_bias"][:, None, None]
+    unit = standard / np.sqrt((standard**2).sum(1, keepdims=True))
+    padded = np.pad(standard, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    z = sum(
+        np.einsum("oc,bchw->bohw", tensors["wide"][:, :, i, j], padded[:, :, i : i + 5, j : j + 7])
+        for i in range(3)
+        for j in range(3)
+    )
+    found = onnxruntime.InferenceSession(lean.SerializeToString()).run(None, {"x": x})
+    for own, wanted in zip(found, (y, z, unit), strict=True):
+        np.testing.assert_allclose(own, wanted, atol=2e-3)
+
+
+def test_what_is_no_standardisation_is_left_alone() -> None:
+    model, _ = network()
+    for tensor in model.graph.initializer:
+        if tensor.name == "std":  # one number per column, not per channel
+            tensor.CopyFrom(numpy_helper.from_array(np.full((1, 1, 7), 2, np.float32), "std"))
+    kinds = [node.op_type for node in simplified(model).graph.node]
+    assert kinds.count("Sub") == 1
+    assert "BatchNormalization" not in kinds
