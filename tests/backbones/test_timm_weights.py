@@ -148,7 +148,7 @@ def test_nothing_in_a_file_is_executed_and_damage_is_named(tmp_path: Path, plain
     with pytest.raises(ModelFileError, match="holds more than tensors"):
         load_backbone(SMALL, file)
     plain.write_bytes(plain.read_bytes()[:5000])
-    with pytest.raises(ModelFileError, match=r"plain\.safetensors: it is damaged"):
+    with pytest.raises(ModelFileError, match=r"plain\.safetensors: .*damaged or cut short"):
         load_backbone(SMALL, plain)
     with pytest.raises(ModelFileError, match=r"none\.pth: there is no such file"):
         load_backbone(SMALL, tmp_path / "none.pth")
@@ -284,7 +284,7 @@ def test_a_fitted_model_carries_its_backbone(tmp_path: Path, name: str, monkeypa
     mask, wanted = segmenter(image, probabilities=True)
     segmenter.save(model)
     file.unlink()
-    monkeypatch.setattr("distillfss.segmenter.load_backbone", lambda name: pytest.fail("looked for the weights"))
+    monkeypatch.setattr("distillfss.backbones.load_backbone", lambda name: pytest.fail("looked for the weights"))
     again = Segmenter.load(model, device="cpu")
     found_mask, found = again(image, probabilities=True)
     assert np.array_equal(mask, found_mask)

@@ -242,7 +242,7 @@ def test_full_disk_at_the_end_costs_no_training(
         raise OutputError("the disk is full", cure="Free some space", path=path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("distillfss.segmenter.write_model", full)
+        patch.setattr("distillfss.artifact.write_model", full)
         assert main(words) == 5
     assert f"error: {model}: the disk is full. Free some space" in capsys.readouterr().err
     assert model.read_bytes() == b"precious"
