@@ -32,6 +32,7 @@ from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.state import FitState, load_state, save_state
 from distillfss.training.targets import class_masks
 from distillfss.training.transfer import Transfer
+from distillfss.training.weighing import best_gain
 
 SAVE_EVERY_SECONDS = 10.0
 PROBE_FOLDS = 10
@@ -156,6 +157,10 @@ class FitRun:
         )
         tell(Progress("prepare", len(support), len(support), "solving for the probe"))
         self.probe, probes = self._probes(pool.advance(0), ways)
+        if len(support) > 1:
+            gain = best_gain(self.teacher, self.plain, probes, ways, shots=config.answer_shots, seed=config.seed)
+            with torch.no_grad():
+                self.teacher.mixer.probe_gain.fill_(gain)
         self._phases: list[Phase] = [
             Transfer(
                 self.teacher,

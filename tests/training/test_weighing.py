@@ -1,0 +1,49 @@
+"""How far a probe is trusted: tried on images it has not seen, counted pixel by pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scenes import square_support
+
+from distillfss import FitConfig
+from distillfss.fitting import FitRun
+from distillfss.training.weighing import GAINS, best_gain, overlap
+
+CONFIG = FitConfig(size=96, pool_views=6)
+
+
+def test_overlap_pixel_by_pixel():
+    random = torch.Generator().manual_seed(0)
+    merged = torch.randn(1, 3, 6, 8, generator=random)
+    mask = torch.randint(0, 3, (1, 24, 32), generator=random).to(torch.uint8)
+    mask[0, :8, :8] = 255
+    wanted = np.zeros((2, 2))
+    for i, j in np.ndindex(6, 8):
+        truth, found = int(mask[0, 4 * i + 2, 4 * j + 2]), int(merged[0, :, i, j].argmax())
+        for c in (1, 2):
+            if truth != 255:
+                wanted[0, c - 1] += truth == c and found == c
+                wanted[1, c - 1] += truth == c or found == c
+    assert overlap(merged, mask).tolist() == wanted.tolist()
+
+
+def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
+    support = square_support(4)
+    run = FitRun(support, CONFIG, lambda _: None)
+    # the fit's own probes, leaving each image out
+    views = run.plain
+    good = {view.source: run.probe for view in views}
+    chosen = best_gain(run.teacher, views, good, 1, shots=3, seed=0)
+    assert chosen in GAINS[1:]
+    misleading = {source: -weights for source, weights in good.items()}
+    for weights in misleading.values():
+        weights[:, -1] += 1  # the mirror image of the map: 1 - score
+    assert best_gain(run.teacher, views, misleading, 1, shots=3, seed=0) == 0.0
+
+
+def test_a_fit_starts_with_the_gain_that_was_best():
+    run = FitRun(square_support(4), CONFIG, lambda _: None)
+    assert float(run.teacher.mixer.probe_gain.detach()) in GAINS
+    alone = FitRun(square_support(1), CONFIG, lambda _: None)
+    assert float(alone.teacher.mixer.probe_gain.detach()) == 3.0  # nothing to try it on, and nothing to trust
