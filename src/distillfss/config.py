@@ -96,11 +96,11 @@ class FitConfig:
 
     def transfer_steps(self, shots: int) -> int:
         """Steps of the teacher's fine-tuning for this many support images."""
-        return self._steps(30, 12, shots)
+        return self._steps(40, 16, shots)
 
     def distill_steps(self, shots: int) -> int:
         """Steps of distillation for this many support images."""
-        return self._steps(90, 30, shots)
+        return self._steps(120, 40, shots)
 
     def _steps(self, base: int, slope: int, shots: int) -> int:
         if self.instant:

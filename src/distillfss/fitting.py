@@ -16,7 +16,7 @@ from distillfss.artifact import ModelInfo
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted
-from distillfss.models.probe import leave_out, sample
+from distillfss.models.probe import leave_out, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
@@ -161,6 +161,9 @@ class FitRun:
             gain = best_gain(self.teacher, self.plain, probes, ways, shots=config.answer_shots, seed=config.seed)
             with torch.no_grad():
                 self.teacher.mixer.probe_gain.fill_(gain)
+            if gain == 0:  # what misleads on images it has not seen is better not learnt from
+                self.probe = unheard(self.probe)
+                probes = {source: unheard(weights) for source, weights in probes.items()}
         self._phases: list[Phase] = [
             Transfer(
                 self.teacher,

@@ -8,6 +8,7 @@ from scenes import square_support
 
 from distillfss import FitConfig
 from distillfss.fitting import FitRun
+from distillfss.models.probe import probe_map
 from distillfss.training.weighing import GAINS, best_gain, overlap
 
 CONFIG = FitConfig(size=96, pool_views=6)
@@ -40,6 +41,13 @@ def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
     for weights in misleading.values():
         weights[:, -1] += 1  # the mirror image of the map: 1 - score
     assert best_gain(run.teacher, views, misleading, 1, shots=3, seed=0) == 0.0
+
+
+def test_a_probe_that_misleads_is_not_heard_at_all(monkeypatch):
+    monkeypatch.setattr("distillfss.fitting.best_gain", lambda *_, **__: 0.0)
+    run = FitRun(square_support(3), CONFIG, lambda _: None)
+    assert float(probe_map(run.plain[0].features, run.probe, run.backbone.layers).abs().max()) == 0
+    assert float(run.teacher.mixer.probe_gain.detach()) == 0
 
 
 def test_a_fit_starts_with_the_gain_that_was_best():

@@ -50,10 +50,14 @@ def shrunk(weights: Tensor, images: int) -> Tensor:
     How far a regression carries to other images shows in how images agree; one alone says nothing of it, and where
     classes vary, what separates them in one image often does not in the next. So one image has no probe.
     """
-    trust = 1 - 1 / images if images else 0.0
+    return torch.lerp(unheard(weights), weights, 1 - 1 / images if images else 0.0)
+
+
+def unheard(weights: Tensor) -> Tensor:
+    """A probe of the same shape whose map is 0 everywhere."""
     undecided = torch.zeros_like(weights)
     undecided[..., -1] = 0.5
-    return torch.lerp(undecided, weights, trust)
+    return undecided
 
 
 @dataclass
