@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from export_helpers import SmallBackbone
 from helpers import write_pair
 from scenes import square_pair, square_support
 
 from distillfss import FitConfig, Segmenter, fit
-from distillfss.backbones import load_backbone
 from distillfss.model_info import ModelInfo
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
@@ -56,9 +56,9 @@ def one_class() -> Segmenter:
 
 @pytest.fixture(scope="session")
 def three_classes() -> Segmenter:
-    """Three classes; a student with random weights."""
+    """Three classes; small, with random weights."""
     torch.manual_seed(0)
-    backbone = load_backbone("efficientnet_lite0")
+    backbone = SmallBackbone()
     info = ModelInfo(("class_1", "class_2", "class_3"), backbone.name, "0" * 64, False, 96, summary={"shots": 3})
     standardize = Standardize(backbone.layers)
     standardize.calibrate([backbone(torch.rand(2, 3, 96, 96) * 255)])
