@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from export_helpers import SmallBackbone
 from helpers import write_pair
 from scenes import square_pair, square_support
 
 from distillfss import FitConfig, Segmenter, fit
-from distillfss.backbones.resnet import ResNet
 from distillfss.model_info import ModelInfo
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
@@ -56,10 +56,10 @@ def one_class() -> Segmenter:
 
 @pytest.fixture(scope="session")
 def three_classes() -> Segmenter:
-    """Three classes on a small backbone of another kind; random weights."""
+    """Three classes; small, with random weights."""
     torch.manual_seed(0)
-    backbone = ResNet(depths=(1, 1, 1, 1), width=8)
-    info = ModelInfo(("class_1", "class_2", "class_3"), "resnet50", "0" * 64, True, 96, summary={"shots": 3})
+    backbone = SmallBackbone()
+    info = ModelInfo(("class_1", "class_2", "class_3"), backbone.name, "0" * 64, False, 96, summary={"shots": 3})
     standardize = Standardize(backbone.layers)
     standardize.calibrate([backbone(torch.rand(2, 3, 96, 96) * 255)])
     return Segmenter(backbone, standardize, Student(backbone.layers, 3), info, torch.device("cpu"))

@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from helpers import cli_environment
 from scenes import square_pair
+from torch.nn import functional as F
+
+from distillfss.backbones import Backbone, Layer
+from distillfss.backbones.efficientnet_lite import SameConv2d
 
 WITHOUT_TORCH = """
 import sys
@@ -20,6 +25,27 @@ class NoTorch:
 
 sys.meta_path.insert(0, NoTorch())
 """
+
+
+class SmallBackbone(Backbone):
+    """Five convolutions, random weights: an export spends its time on a backbone's depth."""
+
+    name, normalisation = "small", "(x - 127) / 128"
+    layers = tuple(Layer(f"stride{stride}", stride, 8) for stride in (4, 8, 16, 32))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv2d(3, 8, 3, 2)
+        self.steps = torch.nn.ModuleList(SameConv2d(8, 8, 5, 2) for _ in self.layers)
+        self.freeze()
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        x = F.relu(self.stem((images - 127) / 128))
+        features = []
+        for step in self.steps:
+            x = step(F.relu(x))
+            features.append(x)
+        return features
 
 
 def picture(height: int, width: int, seed: int = 7) -> np.ndarray:

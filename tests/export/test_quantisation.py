@@ -105,7 +105,7 @@ def test_the_first_plan_that_holds_is_taken_and_none_is_an_error(
     monkeypatch.setattr(quantisation, "quality", lambda *_: Quality(80.0, 80.0 - next(losses), 99.0))
     examples = [Example(picture(40, 40), np.zeros((40, 40), np.uint8))]
     nodes, outcome = quantised(network(), one_class, examples, lambda nodes: (nodes, one_class), one_class)
-    assert outcome["quantised"] == PLANS[2].name
+    assert outcome["layers"] == PLANS[2].name
     assert outcome["lost"] == pytest.approx(0.5)
     assert "to_one" not in nodes
     losses = iter([1.0] * 4)

@@ -76,9 +76,9 @@ def _print(report: ExportReport) -> None:
     exact = report.checks.get(report.precision, report.checks["fp32"])
     if report.precision == "int8":
         shown = (
-            f"{exact['quantised']}, {exact['lost']:.2f} points of IoU lost on {exact['images']} images"
+            f"{exact['layers']}, {exact['lost']:.2f} points of IoU lost on {exact['images']} images"
             if exact["model"] is not None
-            else f"{exact['quantised']}, {exact['twins']:.2f} % IoU with the float32 masks of {exact['images']} images"
+            else f"{exact['layers']}, {exact['twins']:.2f} % IoU with the float32 masks of {exact['images']} images"
         )
     else:
         shown = (

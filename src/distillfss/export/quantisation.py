@@ -97,7 +97,7 @@ def quantised(
         found = quality(served, exact, judged)
         tried.append(f"{plan.name}: {found.lost:.2f}")
         if found.lost <= INT8_POINTS:
-            outcome = {"quantised": plan.name, "convolutions": count, "images": len(judged), **found.to_dict()}
+            outcome = {"layers": plan.name, "convolutions": count, "images": len(judged), **found.to_dict()}
             return model, outcome
     raise ExportError(
         f"8 bits lose more than {INT8_POINTS} points of IoU on these images, whatever is quantised "
@@ -127,12 +127,13 @@ def chosen(network: onnx.ModelProto, plan: Plan) -> tuple[list[str], int]:
     taken = [node for place, node in enumerate(convolutions) if plan.takes(node.input[1], place / last)]
     outputs = {node.output[0] for node in taken}
     inputs = {node.input[0] for node in taken}
+    fixed = {tensor.name for tensor in network.graph.initializer}
     nodes = [node.name for node in taken]
     for node in network.graph.node:
         after = any(name in outputs for name in node.input)
         if node.op_type in ("Clip", "Relu") and node.input[0] in outputs:
             nodes.append(node.name)
-        elif node.op_type == "Add" and after and node.output[0] in inputs and len(set(node.input)) == 2:
+        elif node.op_type == "Add" and after and node.output[0] in inputs and not fixed & set(node.input):
             nodes.append(node.name)
             outputs.add(node.output[0])
     return nodes, len(taken)
