@@ -278,7 +278,7 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 def test_files_without_weights(tmp_path):
     with pytest.raises(ModelFileError, match="no such file"):
         read_tensors(tmp_path / "nothing.pt")
-    with pytest.raises(ModelFileError, match="no such file"):
+    with pytest.raises(ModelFileError, match="this is not a file"):
         read_tensors(tmp_path)
     torch.save({"epoch": 3, "name": "x"}, tmp_path / "empty.pt")
     with pytest.raises(ModelFileError, match="there are no tensors in it"):
@@ -308,7 +308,7 @@ def test_an_absurd_number_of_classes_is_refused_before_anything_is_built(tmp_pat
     [
         ({}, "no teacher file"),
         ({"format": "distillfss-teacher"}, "format version is missing"),
-        ({"format": "distillfss-teacher", "format_version": "9"}, r"version 9 is newer than 1\. Update"),
+        ({"format": "distillfss-teacher", "format_version": "9"}, r"version 9 is newer than 1, .*\. Update"),
         ({"format": "distillfss-teacher", "format_version": "1", "info": "{}"}, "description is damaged"),
     ],
 )

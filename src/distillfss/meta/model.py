@@ -26,6 +26,9 @@ class EpisodeModel(nn.Module):
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
         self.teacher = teacher
+        # processes that share episodes wait for the gradient of every parameter that asks for one
+        teacher.mixer.probe.requires_grad_(False)
+        teacher.mixer.probe_gain.requires_grad_(False)
 
     def answer(self, episodes: Sequence[EpisodeData], probed: bool = True) -> Tensor:
         """Background/foreground logits of every episode's query, (E, 2, S / 4, S / 4)."""
