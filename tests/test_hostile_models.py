@@ -263,7 +263,9 @@ def damaged(content: bytes, seed: int) -> bytes:
     return bytes(data[: random.randrange(1, len(data))] if random.random() < 0.15 else data)
 
 
-FUZZED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(
+    derandomize=True, max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @FUZZED

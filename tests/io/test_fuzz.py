@@ -47,7 +47,7 @@ def test_undamaged_seeds_are_decoded(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEEDS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3))
 def test_damaged_files_are_decoded_right_or_refused(tmp_path: Path, name: str, seed: int, steps: list) -> None:
     random, content = Random(seed), SEEDS[name]
