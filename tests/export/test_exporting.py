@@ -22,6 +22,7 @@ from distillfss.export import checking, exporting
 from distillfss.export.exporting import export_onnx
 from distillfss.export.half import with_half_weights
 from distillfss.export.pictures import ODD_SIZES, Example, in_odd_sizes, read_examples
+from distillfss.export.served import OnnxSegmenter
 from distillfss.model_info import ModelInfo
 from distillfss.models.dcama import DcamaStudent
 from distillfss.models.standardize import Standardize
@@ -191,6 +192,18 @@ def test_the_papers_own_student(tmp_path: Path) -> None:
 def test_what_cannot_be_traced_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="unusual with a dcama student cannot be exported"):
         export_onnx(segmenter_of(Unusual().freeze(), 1), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_fails_on_some_images_is_refused(
+    one_class: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Reshape: shapes do not fit")
+
+    monkeypatch.setattr(OnnxSegmenter, "_run", fail)
+    with pytest.raises(ExportError, match=r"is no graph for images of any size: 47x61 fails \(Reshape"):
+        export_onnx(one_class, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -52,11 +52,26 @@ class Agreement:
 
 
 def agreement(exported: Segmenter, model: Segmenter, pictures: Iterable[NDArray[np.uint8]]) -> Agreement:
-    """Compare an exported model with the one it was made from, on images uint8 (H, W, 3) of any size."""
+    """Compare an exported model with the one it was made from, on images uint8 (H, W, 3) of any size.
+
+    Raises
+    ------
+    ExportError
+        If the exported one fails on an image.
+    """
     images = pixels = differing = 0
     furthest = 0.0
     for picture in pictures:
-        found, wanted = exported.logits(picture).numpy()[0], model.logits(picture).cpu().numpy()[0]
+        try:
+            found = exported.logits(picture).numpy()[0]
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            height, width = picture.shape[:2]
+            reason = " ".join(str(error).split())[:200]
+            raise ExportError(
+                f"{model.info.backbone} is no graph for images of any size: {width}x{height} fails ({reason})",
+                cure="Fit with the default backbone, or serve the .safetensors file",
+            ) from error
+        wanted = model.logits(picture).cpu().numpy()[0]
         furthest = max(furthest, logit_difference(found, wanted))
         differing += int((exported(picture) != model(picture)).sum())
         images += 1

@@ -140,7 +140,7 @@ def open_session(path: Path, device: str = "auto", content: bytes | None = None)
             f"ONNX Runtime has no device {device!r} here", cure=f"Use --device auto, or one of: {', '.join(there)}"
         )
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised anyway
     options.inter_op_num_threads = 1
     threads = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
