@@ -15,7 +15,7 @@ from distillfss import __version__
 from distillfss.artifact import ModelInfo
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
-from distillfss.errors import FitInterrupted
+from distillfss.errors import FitInterrupted, UsageError
 from distillfss.models.probe import leave_out, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
@@ -25,7 +25,7 @@ from distillfss.segmenter import PREPROCESSING, Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
 from distillfss.training.distill import Distill
-from distillfss.training.initial import initialise
+from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import Phase, PhaseRunner
 from distillfss.training.pool import Batch, EncodedView, ViewPool
@@ -83,6 +83,8 @@ def fit(
     ------
     FitInterrupted
         On Ctrl-C or SIGTERM, after the state was written.
+    UsageError
+        If an instant model is asked for of one image, and there is no meta-trained teacher to make it from.
     OutputError
         If the state cannot be written.
     """
@@ -150,6 +152,11 @@ class FitRun:
             torch.manual_seed(config.seed)
             self.teacher = Teacher(layers)
             self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
+            if config.instant and shots == 1 and self.start.name == SCRATCH:
+                raise UsageError(
+                    "one image gives no instant model without a meta-trained start: nothing in it would be learnt",
+                    cure="Leave --instant out, annotate a second image, or give a teacher with --init",
+                )
             self.teacher.to(self.device)
             self.student = Student(layers, ways).to(self.device)
         pool = ViewPool(

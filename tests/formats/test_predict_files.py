@@ -63,13 +63,33 @@ def test_all_kinds_at_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
         "slice.dcm",
         "stack.tif",
     ]
-    details = report["files"][str(folder / "map.tif")]
+    details = report["special"][str(folder / "map.tif")]
     assert details["pixels"]["bright"] == int(disc_pair(1)[1].sum())
     assert details["square_metres"]["bright"] == pytest.approx(disc_pair(1)[1].sum() / 4, rel=1e-3)
     assert details["written"] == [str(out / "map.tif"), str(out / "map.geojson")]
     np.testing.assert_array_equal(read_mask(out / "picture.png"), disc_pair(0)[1])
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["skipped_existing"] == 4
+
+
+def test_outputs_that_special_files_have_no_part_in_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--outputs", "mask,csv", "--json"]
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["files"] == {"mask": 1, "csv": 1}
+    assert sorted(Path(name).name for name in report["special"]) == ["map.tif", "slice.dcm", "stack.tif"]
+    assert "csv: of ordinary pictures only, not of the 3 GeoTIFF, DICOM, stack or video files" in report["notices"]
+
+
+@pytest.mark.parametrize("option", [["--tile", "64"], ["--range", "0,9"], ["--bands", "1"]])
+def test_options_nothing_would_heed_are_refused(
+    option: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--executor", "ray", *option]
+    assert main(words) == 2
+    assert f"{option[0]} is heeded only for local files" in capsys.readouterr().err
 
 
 def test_one_bad_file_does_not_stop_the_others(

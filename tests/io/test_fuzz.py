@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judging import Wrong, judge
-from mutations import MUTATIONS, seeds
+from mutations import MUTATIONS, edit_header, move_bytes, seeds
 from pictures import png_chunk, png_header, random_rgb
 from PIL import Image
 
@@ -54,6 +54,14 @@ def test_damaged_files_are_decoded_right_or_refused(tmp_path: Path, name: str, s
     for step in steps:
         content = step(random, content) or b"\0"
     judge(tmp_path / "damaged", content)
+
+
+def test_a_packed_tiff_without_byte_counts_is_still_checked(tmp_path: Path) -> None:
+    """libtiff then reads on to the end of the file, and does not mind a wrong check sum."""
+    content, random = SEEDS["tiff zlib"], Random(73238)
+    for step in (move_bytes, edit_header):
+        content = step(random, content)
+    assert judge(tmp_path / "damaged", content) == "refused"
 
 
 @pytest.mark.parametrize("place", range(0, 90, 3))

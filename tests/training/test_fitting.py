@@ -60,6 +60,13 @@ def test_an_instant_model_takes_no_step_and_knows_the_squares():
     assert torch.equal(segmenter._student.probe, run.probe)
 
 
+def test_one_image_gives_no_instant_model_from_nothing():
+    """Its probe is not heard and nothing else was ever learnt: the masks would be noise, in silence."""
+    with pytest.raises(UsageError, match=r"one image gives no instant model.*annotate a second"):
+        fit(square_support(1), FitConfig(size=96, instant=True, init="scratch"))
+    assert fit(square_support(1), FitConfig(size=96, instant=True)).class_names == ("class_1",)
+
+
 def test_the_same_seed_gives_the_same_model_and_another_another():
     support = square_support(2)
     one, same, other = (fit(support, FitConfig(**{**vars(QUICK), "seed": seed})) for seed in (1, 1, 2))

@@ -8,7 +8,8 @@ from scenes import square_support
 
 from distillfss import FitConfig
 from distillfss.fitting import FitRun
-from distillfss.models.probe import probe_map
+from distillfss.models.probe import probe_map, probe_weights
+from distillfss.training.targets import class_masks
 from distillfss.training.weighing import GAINS, best_gain, overlap
 
 CONFIG = FitConfig(size=96, pool_views=6)
@@ -29,12 +30,18 @@ def test_overlap_pixel_by_pixel():
     assert overlap(merged, mask).tolist() == wanted.tolist()
 
 
+def whole_probe(run: FitRun) -> torch.Tensor:
+    features = [torch.cat(layer) for layer in zip(*(view.features for view in run.plain), strict=True)]
+    masks = class_masks(torch.cat([view.mask for view in run.plain]), 1)
+    return probe_weights(features, masks, run.backbone.layers)
+
+
 def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
     support = square_support(4)
     run = FitRun(support, CONFIG, lambda _: None)
-    # the fit's own probes, leaving each image out
-    views = run.plain
-    good = {view.source: run.probe for view in views}
+    # of the very images it is tried on, so as good as a probe can be
+    views, whole = run.plain, whole_probe(run)
+    good = {view.source: whole for view in views}
     chosen = best_gain(run.teacher, views, good, 1, shots=3, seed=0)
     assert chosen in GAINS[1:]
     misleading = {source: -weights for source, weights in good.items()}

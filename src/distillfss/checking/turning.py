@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from distillfss.io.decode import TURN
 
 CLEARLY = 1.25
 """A mask fits the stored picture if edges of the image under its outline are that much stronger there."""
@@ -11,17 +14,8 @@ CLEARLY = 1.25
 
 def as_stored(mask: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """A mask that was drawn on the picture as stored → for the upright picture, as the EXIF standard turns it."""
-    turns = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: a[::-1].swapaxes(0, 1),
-        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-        8: lambda a: a[:, ::-1].swapaxes(0, 1),
-    }
-    return np.ascontiguousarray(turns[orientation](mask))
+    how = TURN.get(orientation)
+    return mask if how is None else np.asarray(Image.fromarray(mask).transpose(how))
 
 
 def edge_strength(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:

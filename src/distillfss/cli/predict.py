@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
 
 SHOWN_FAILURES = 20
+PICTURES_ONLY = ("coco", "yolo", "csv")
+"""Outputs that special files have no part in."""
 EXECUTORS = ("local", "ray")
 
 
@@ -114,6 +116,7 @@ def command(
 
     started = time.perf_counter()
     _check_executor(executor, ray_address, workers)
+    _check_local(formats, executor == "ray" or is_url(images) or is_url(out))
     extras = [name for name, asked in (("overlay", overlay), ("probabilities", probabilities)) if asked]
     names = (*(name.strip() for name in outputs.split(",")), *extras)
     asked = parsed(formats, overlay="overlay" in names, probabilities="probabilities" in names, overwrite=overwrite)
@@ -169,11 +172,12 @@ def command(
         "seconds": round(time.perf_counter() - started, 2),
     }
     if special:
-        report["files"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
+        report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
+        report["notices"] = [notice for prediction in special.values() for notice in prediction.notices]
+        report["notices"] += _left_out(settings, len(special))
     if not as_json:
-        for prediction in special.values():
-            for notice in prediction.notices:
-                click.echo(f"note: {one_line(notice)}", err=True)
+        for notice in report.get("notices", ()):
+            click.echo(f"note: {one_line(notice)}", err=True)
         _print(summary, settings, report["seconds"])
     if summary.failed:
         raise Finished(DataError.exit_code, report)
@@ -194,6 +198,26 @@ def _check_executor(executor: str, ray_address: str | None, workers: int | None)
     if executor != "ray" and (ray_address is not None or workers is not None):
         option = "--ray-address" if ray_address is not None else "--workers"
         raise UsageError(f"{option} is only for Ray", cure="Add --executor ray")
+
+
+def _check_local(formats: dict[str, Any], elsewhere: bool) -> None:
+    """Refuse options for large images and special formats where nothing heeds them."""
+    context = click.get_current_context()
+    given = [name for name in formats if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if elsewhere and given:
+        option = "--range" if given[0] == "value_range" else f"--{given[0]}"
+        raise UsageError(
+            f"{option} is heeded only for local files, computed here",
+            cure="Copy the files here and leave --executor ray out, or leave the option out",
+        )
+
+
+def _left_out(settings: PlanSettings, files: int) -> list[str]:
+    """What is not written of rasters, DICOM files, stacks and videos though it was asked for."""
+    missing = [name for name in settings.names if name in PICTURES_ONLY]
+    if not missing:
+        return []
+    return [f"{', '.join(missing)}: of ordinary pictures only, not of the {files} GeoTIFF, DICOM, stack or video files"]
 
 
 def _things(settings: PlanSettings) -> str:

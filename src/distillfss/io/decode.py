@@ -20,7 +20,7 @@ from distillfss.io.png import check_complete
 from distillfss.io.special import special_reader
 
 _ORIENTATION = 0x0112
-_TURN = {
+TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -143,8 +143,8 @@ def load_upright(
             check_complete(stream, path)
         orientation = tag or _orientation(image)
         if tag is None and orientation != 1:
-            image = image.transpose(_TURN[orientation])
-            lower = lower and lower.transpose(_TURN[orientation])
+            image = image.transpose(TURN[orientation])
+            lower = lower and lower.transpose(TURN[orientation])
     if lower is not None:
         return image, orientation, join_bytes(image, lower, grey_alpha=grey_alpha), notes
     if white_is_zero(image):
@@ -164,4 +164,4 @@ def _orientation(image: Image.Image) -> int:
             value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged metadata is no reason to refuse sound pixels; viewers show them unturned as well
         return 1
-    return value if value in _TURN else 1
+    return value if value in TURN else 1

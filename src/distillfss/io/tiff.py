@@ -18,6 +18,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS, _PLANAR = 256, 257, 258, 259, 2
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _PLAIN, _ZLIB = 1, (8, 32946)
 _BLOCK = 1 << 20
+_ANY = 1 << 62
 
 
 def check_pieces(image: Image.Image, file: BinaryIO, path: Path | None) -> None:
@@ -49,7 +50,9 @@ def check_pieces(image: Image.Image, file: BinaryIO, path: Path | None) -> None:
     if compression in _ZLIB:
         position = file.tell()
         try:
-            whole = all(_is_whole(file, *piece) for piece in zip(offsets, counts, strict=False))
+            # without byte counts libtiff reads on to the end of the file, where a sound stream has ended before
+            rest = (_ANY,) * (len(offsets) - len(counts))
+            whole = all(_is_whole(file, *piece) for piece in zip(offsets, (*counts, *rest), strict=False))
         finally:
             file.seek(position)
         if not whole:

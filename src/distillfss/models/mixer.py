@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillfss.backbones.base import Layer
+from distillfss.backbones.pyramids import to_grid
 
 COARSE_STRIDES = (8, 16, 32)
 """Strides of the layers that get a coarse map; the finest logits have stride 4."""
@@ -50,13 +51,6 @@ def at_coarse_stride(feature: Tensor, layer: Layer) -> Tensor:
     """A layer's map (B, C, h, w) on the grid of its coarse map."""
     factor = coarse_stride(layer) // layer.stride
     return feature if factor == 1 else F.avg_pool2d(feature, factor, ceil_mode=True)
-
-
-def at_grid(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) to (B, C, *size): averages downwards, bilinear upwards."""
-    if x.shape[-2:] == tuple(size):
-        return x
-    return resize(x, size) if x.shape[-2] < size[0] else F.adaptive_avg_pool2d(x, (size[0], size[1]))
 
 
 def conv(cin: int, cout: int, groups: int = 4) -> nn.Sequential:
@@ -158,7 +152,7 @@ class Mixer(nn.Module):
             own = self.join[str(stride)](context[stride])
             mixed = resize(mixed, own.shape[-2:])
             if probe is not None:
-                mixed = mixed + self.probe[str(stride)](at_grid(probe.flatten(0, 1), own.shape[-2:]))
+                mixed = mixed + self.probe[str(stride)](to_grid(probe.flatten(0, 1), own.shape[-2:]))
             mixed = mixed.unflatten(0, (batch, ways)) + own[:, None]
             mixed = self.refine[str(stride)](mixed.flatten(0, 1))
         logits = self.logits(mixed).unflatten(0, (batch, ways))
@@ -173,7 +167,7 @@ class Mixer(nn.Module):
             of_stride = [m for m, s in zip(coarse, self.map_strides, strict=True) if s == stride]
             stacked = torch.cat(of_stride, dim=2).flatten(0, 1)
             size = sizes[stride]
-            block = self.maps[str(stride)](at_grid(stacked, size))
+            block = self.maps[str(stride)](to_grid(stacked, size))
             mixed = block if mixed is None else self.merge[str(stride)](block + resize(mixed, size))
         assert mixed is not None
         return mixed

@@ -57,7 +57,7 @@ def load_state(path: Path, fingerprint: str) -> FitState | None:
                 float(position["seconds"]),
                 {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118  (no mapping)
             )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
