@@ -227,6 +227,11 @@ def test_tensors_that_pretend(tmp_path: Path) -> None:
     ):
         torch.save({"a": tensor}, path)
         assert re.search(said, refused(path, read_tensors).problem)
+    expanded = torch.tensor([2.0]).expand(300, 1000)  # as large as a layer: read, but not without end
+    torch.save({"a": expanded}, path)
+    assert torch.equal(read_tensors(path)["a"], torch.full((300, 1000), 2.0))
+    torch.save({f"a{i}": torch.zeros(()).expand(2**20, 24) for i in range(12)}, path)  # 96 MB each
+    assert "a10 has 25165824 elements but fewer" in refused(path, read_tensors).problem
 
 
 def test_dictionaries_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distillfss.checkpoints.guarded import (
     MAX_FILE_BYTES,
+    MAX_REPEATED_BYTES,
     MAX_TENSORS,
     check_file,
     check_tensor,
@@ -95,9 +96,13 @@ def _check_archive(path: Path, size: int) -> None:
 
 
 def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
-    """Tensors of nested dictionaries by joined names; a dictionary may hold itself, or another a million times."""
+    """Tensors of nested dictionaries by joined names; a dictionary may hold itself, or another a million times.
+
+    A pickle may also describe a tensor of a million million elements over one stored number: harmless until something
+    computes with it. Tensors expanded to the size of a layer are read.
+    """
     found: dict[str, Tensor] = {}
-    waiting, total, looked_at = [("", content, 0)], 0, 0
+    waiting, total, repeated, looked_at = [("", content, 0)], 0, 0, 0
     while waiting:
         prefix, value, depth = waiting.pop()
         looked_at += 1
@@ -105,7 +110,12 @@ def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
             raise ModelFileError("it is nested too deeply, or holds too much", path=path, cure="Give a state dict")
         if isinstance(value, Tensor):
             check_tensor(prefix, value, path, "Give a state dict: torch.save(model.state_dict(), FILE)")
-            total += value.numel() * value.element_size()
+            claimed = value.numel() * value.element_size()
+            repeated += max(0, claimed - value.untyped_storage().nbytes())
+            if repeated > MAX_REPEATED_BYTES:
+                problem = f"tensor {printable(prefix)} has {value.numel()} elements but fewer numbers"
+                raise ModelFileError(problem, path=path, cure="Give a state dict: torch.save(model.state_dict(), FILE)")
+            total += claimed
             if total > MAX_FILE_BYTES:  # names without end for the same stored numbers
                 raise ModelFileError("its tensors are too large", path=path, cure="Give a state dict")
             found[prefix] = value.detach()
