@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from distillfss import FitConfig, SupportSet, __version__, evaluate, fit
+from distillfss.bench.contents import copies_in
 from distillfss.bench.protocol import draw_support, split
 from distillfss.io.masks import read_mask
 from distillfss.support import LabelledFolder
@@ -73,7 +74,7 @@ def one_cell(asked: tuple[Path, Cell]) -> dict[str, Any]:
     datasets, (dataset, shots, seed, init, effort) = asked
     root, config = datasets / dataset, FitConfig(seed=seed, init=init, effort=effort)
     folder = LabelledFolder.open(root)
-    pool, test = split(root.name, folder.names)
+    pool, test = split(root.name, folder.names, copies_in(folder))
     classes = {n: [int(c) for c in np.unique(read_mask(root / "masks" / f"{n}.png")) if 0 < c < 255] for n in pool}
     drawn = Chosen(folder, draw_support(classes, shots, seed))
     samples = [drawn[index] for index in range(len(drawn))]

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from distillfss import FitConfig, Segmenter, SupportSet, fit
+from distillfss.bench.contents import copies_in
 from distillfss.bench.protocol import draw_support, split
 from distillfss.support import LabelledFolder
 
@@ -29,7 +30,7 @@ REPEATS = 50
 def fit_one(root: Path, shots: int, model: Path) -> None:
     """Fit with a twentieth of the usual steps, save, and print the process' peak memory in MiB."""
     folder = LabelledFolder.open(root)
-    pool, _ = split(root.name, folder.names)
+    pool, _ = split(root.name, folder.names, copies_in(folder))
     place = {name: index for index, name in enumerate(folder.names)}
     samples = [folder[place[name]] for name in draw_support({name: [1] for name in pool}, shots, 0)]
     support = SupportSet.from_arrays([s.image for s in samples], [s.mask for s in samples], folder.class_names)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from distillfss import __version__
 from distillfss.backbones import load_backbone, weights_sha256
+from distillfss.bench.contents import copies_in
 from distillfss.bench.protocol import draw_support, split
 from distillfss.io.masks import read_mask
 from distillfss.metrics import resize_mask
@@ -69,7 +70,7 @@ class Target:
     def __init__(self, root: Path, backbone: Any) -> None:
         self.folder = LabelledFolder.open(root)
         self.place = {name: index for index, name in enumerate(self.folder.names)}
-        pool, test = split(root.name, self.folder.names)
+        pool, test = split(root.name, self.folder.names, copies_in(self.folder))
         self.classes = {
             n: [int(c) for c in np.unique(read_mask(root / "masks" / f"{n}.png")) if 0 < c < 255] for n in pool
         }

@@ -66,10 +66,10 @@ def test_with_several_classes_per_image_the_spread_is_over_all_images():
 
 def test_protocols_by_name():
     names = [f"n{i}" for i in range(10)]
-    assert PROTOCOLS["paper"].divide("anything", names, None) == paper_split(names)
-    assert PROTOCOLS["paper"].divide("x", ["a", "b"], {"a": "test", "b": "train"}) == (["b"], ["a"])
+    assert PROTOCOLS["paper"].divide("anything", names, None, []) == paper_split(names)
+    assert PROTOCOLS["paper"].divide("x", ["a", "b"], {"a": "test", "b": "train"}, []) == (["b"], ["a"])
     # the locked split is ours, also where there is an official one
-    assert PROTOCOLS["locked"].divide("x", names, dict.fromkeys(names, "test"))[1] != names
+    assert PROTOCOLS["locked"].divide("x", names, dict.fromkeys(names, "test"), [])[1] != names
     assert (PROTOCOLS["locked"].support, PROTOCOLS["locked"].seeds) == ("random", (0, 1, 2))
     assert (PROTOCOLS["paper"].support, PROTOCOLS["paper"].seeds) == ("even", (0,))
 

@@ -200,10 +200,11 @@ def json_safe(value: Any) -> Any:
 def _divided(contents: Contents, protocol: str) -> tuple[Contents, list[str], list[str]]:
     """The data set with its pool and its test set."""
     try:
-        pool, test = PROTOCOLS[protocol].divide(contents.name, list(contents.classes), contents.official)
+        divide = PROTOCOLS[protocol].divide
+        pool, test = divide(contents.name, list(contents.classes), contents.official, contents.copies)
     except DataError as error:
         raise DataError(f"{contents.name}: {error.problem}", cure=error.cure) from None
     if not pool or not test:
         problem = f"{contents.name}: {len(pool)} images to learn from and {len(test)} to test on"
-        raise DataError(problem, cure="A data set needs both; with this protocol it has too few images or groups")
+        raise DataError(problem, cure="A data set needs both; it has too few images, or nearly all of them look alike")
     return contents, pool, test

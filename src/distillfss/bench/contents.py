@@ -1,6 +1,6 @@
-"""What is in a data set's folder: its fingerprint and the classes of every image, read once per state of its files.
+"""What is in a data set's folder: its fingerprint, the classes of every image and which pictures are copies of others.
 
-Reading a thousand files takes seconds, and every run needs both. They are kept under a digest of the files' names,
+Reading a thousand files takes seconds, and every run needs all of it. It is kept under a digest of the files' names,
 sizes and times, so a folder that was touched is read again, and no path is written down.
 """
 
@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from distillfss.bench.grouping import joined
+from distillfss.checking.duplicates import CRITERION, same_pictures, small_picture
 from distillfss.errors import DataError, DistillFSSError, UsageError
 from distillfss.io.files import atomic_write
 from distillfss.io.labelled import LabelledFolder
@@ -33,6 +37,9 @@ class Contents:
         The classes in the mask of every image whose mask can be read.
     official
         The split the data set comes with: ``train`` or ``test`` by name.
+    copies
+        Groups of images, sorted, that show the same picture, also mirrored or turned: what ``distillfss check`` would
+        call twins, and the twins of twins.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Contents:
     fingerprint: str
     classes: dict[str, list[int]]
     official: dict[str, str] | None
+    copies: tuple[tuple[str, ...], ...] = ()
 
 
 def find_dataset(root: Path, name: str) -> Path:
@@ -67,7 +75,12 @@ def look_into(folder: Path, cache: Path) -> Contents:
     kept = _read_cache(cache)
     state = _state(data)
     if state not in kept:
-        kept[state] = {"files": _digest_files(data), "classes": _classes(data), "class_names": list(data.class_names)}
+        kept[state] = {
+            "files": _digest_files(data),
+            "classes": _classes(data),
+            "class_names": list(data.class_names),
+            "copies": copies_in(data),
+        }
         atomic_write(cache, json.dumps(kept).encode())
     found = kept[state]
     deciding = json.dumps({key: meta[key] for key in DECIDING if key in meta}, sort_keys=True)
@@ -78,6 +91,7 @@ def look_into(folder: Path, cache: Path) -> Contents:
         fingerprint=hashlib.sha256(f"{found['files']} {deciding}".encode()).hexdigest(),
         classes=found["classes"],
         official=_official(meta, folder),
+        copies=tuple(map(tuple, found["copies"])),
     )
 
 
@@ -104,8 +118,8 @@ def _files(data: LabelledFolder) -> list[tuple[str, Path]]:
 
 
 def _state(data: LabelledFolder) -> str:
-    """Digest of what can be seen without reading the files."""
-    digest = hashlib.sha256(str(data.root.resolve()).encode())
+    """Digest of what can be seen without reading the files, and of how copies are found."""
+    digest = hashlib.sha256(f"{data.root.resolve()} {CRITERION}".encode())
     meta = data.root / META
     for name, path in [*_files(data), *([(META, meta)] if meta.exists() else [])]:
         status = path.stat()
@@ -129,6 +143,23 @@ def _classes(data: LabelledFolder) -> dict[str, list[int]]:
         except DistillFSSError:
             continue
     return found
+
+
+def copies_in(data: LabelledFolder) -> list[list[str]]:
+    """Groups of two or more images that show the same picture; an image that cannot be read is in none."""
+    names, pictures, digests = [], [], []
+    for index, name in enumerate(data.names):
+        try:
+            pixels = data.image(index)
+        except DistillFSSError:
+            continue
+        names.append(name)
+        pictures.append(small_picture(pixels))
+        digests.append(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
+    if not names:
+        return []
+    pairs = same_pictures(np.stack(pictures), digests)
+    return joined((names[one], names[other]) for one, other in pairs)
 
 
 def _read_cache(cache: Path) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """The protocol of every accuracy figure: a locked test split and nested random support draws.
 
-Groups of look-alike images (tiles of one aerial picture, frames of one drive) stay on one side of the split. A group is
-tested if the hash of its name falls into the lowest fifth, or is the lowest of all; nothing depends on the order of
-files or on chance. Support images are drawn from the rest, so that five shots are among the ten, and every class is
+Groups of look-alike images stay on one side of the split: tiles of one aerial picture and frames of one drive, which
+are known by their names, and copies, also mirrored or turned ones, which are known by their pixels
+(``contents.copies_in``). Groups that share an image are one. A group is tested if the hash of its name falls into the
+lowest fifth, or is the lowest of all; groups that copies have joined go by the name that their alphabetically first
+image would have alone. So nothing depends on the order of files or on chance, and a data set without copies is split
+by names alone. Support images are drawn from the rest, so that five shots are among the ten, and every class is
 present.
 """
 
@@ -10,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from distillfss.bench.grouping import joined
 from distillfss.bench.paper_protocol import paper_split, paper_support
 
 TEST_SHARE = 0.2
@@ -40,13 +45,34 @@ def hash_share(group: str) -> float:
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
 
 
-def split(dataset: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of the pool (support may be drawn from it) and of the locked test set, both sorted."""
-    group = GROUPS.get(dataset, lambda name: name)
+def split(dataset: str, names: Sequence[str], copies: Sequence[Sequence[str]] = ()) -> tuple[list[str], list[str]]:
+    """Names of the pool (support may be drawn from it) and of the locked test set, both sorted.
+
+    Parameters
+    ----------
+    dataset
+        May be one of ``GROUPS``.
+    names
+        Every image of the data set.
+    copies
+        Groups of images that show the same picture.
+    """
+    place = places(GROUPS.get(dataset, lambda name: name), names, copies)
     # with a handful of groups none may fall below the line: then the lowest is tested
-    line = max(TEST_SHARE, min(hash_share(group(name)) for name in names))
-    pool = sorted(name for name in names if hash_share(group(name)) > line)
+    line = max(TEST_SHARE, min(place.values()))
+    pool = sorted(name for name in names if place[name] > line)
     return pool, sorted(set(names) - set(pool))
+
+
+def places(group: Callable[[str], str], names: Sequence[str], copies: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The place between 0 and 1 of every name: that of its group (see above)."""
+    alike = defaultdict(set)
+    for name in names:
+        alike[group(name)].add(name)
+    found = {}
+    for members in joined([*alike.values(), *(set(names) & set(each) for each in copies)]):
+        found.update(dict.fromkeys(members, hash_share(group(members[0]))))
+    return found
 
 
 def draw_support(classes: Mapping[str, Sequence[int]], shots: int, seed: int) -> list[str]:
@@ -72,6 +98,9 @@ def draw_support(classes: Mapping[str, Sequence[int]], shots: int, seed: int) ->
     return drawn
 
 
+Divide = Callable[[str, Sequence[str], Mapping[str, str] | None, Sequence[Sequence[str]]], tuple[list[str], list[str]]]
+
+
 @dataclass(frozen=True)
 class Protocol:
     """Who is tested, and which images may be learnt from.
@@ -85,40 +114,42 @@ class Protocol:
     seeds
         Seeds of its draws.
     divide
-        Name of the data set, names of its images, its official split if it has one, to (pool, test).
+        Name of the data set, names of its images, its official split if it has one, groups of copies, to (pool, test).
     """
 
     text: str
     support: str
     seeds: tuple[int, ...]
-    divide: Callable[[str, Sequence[str], Mapping[str, str] | None], tuple[list[str], list[str]]]
+    divide: Divide
 
 
 PROTOCOLS = {
     "locked": Protocol(
         text=(
-            "The test set is locked: a fifth of the images, by the hash of their name. Groups of look-alikes (tiles of "
-            "one aerial picture, neighbouring frames of one drive) stay on one side. Support images are drawn from the "
-            "rest; k shots are k images per class. Nothing, not even a number of steps, is chosen on test images. The "
-            "measure is the foreground IoU over all pixels of the whole test set, mean over the classes, at 384×384 "
-            "and at the images' own sizes. Every figure is the median over the seeds, with minimum and maximum."
+            "The test set is locked: a fifth of the images, by the hash of their name. Groups of look-alikes (tiles "
+            "of one aerial picture, neighbouring frames of one drive, and in every data set copies of a picture, also"
+            " mirrored or turned ones) stay on one side, by the hash of the first name in the group. Support images "
+            "are drawn from the rest; k shots are k images per class. Nothing, not even a number of steps, is chosen "
+            "on test images. The measure is the foreground IoU over all pixels of the whole test set, mean over the "
+            "classes, at 384×384 and at the images' own sizes. Every figure is the median over the seeds, with "
+            "minimum and maximum."
         ),
         support="random",
         seeds=SEEDS,
-        divide=lambda dataset, names, official: split(dataset, names),
+        divide=lambda dataset, names, official, copies: split(dataset, names, copies),
     ),
     "paper": Protocol(
         text=(
             "The paper's protocol, for comparison with published tables: the official split where the data set comes "
-            "with one, else 20 % of the sorted names by seed 42, look-alikes on both sides. k shots are k support "
-            "images in all, spread evenly over the sorted names; where every image shows one class, k // (classes + 1) "
-            "of each class. There is one draw, so it says nothing about spread: seeds decide only what else is random "
-            "in a method. The measure is the foreground IoU over all pixels of the whole test set, mean over the "
-            "classes, at 384×384."
+            "with one, else 20 % of the sorted names by seed 42, look-alikes and copies on both sides. k shots are k "
+            "support images in all, spread evenly over the sorted names; where every image shows one class, k // "
+            "(classes + 1) of each class. There is one draw, so it says nothing about spread: seeds decide only what "
+            "else is random in a method. The measure is the foreground IoU over all pixels of the whole test set, "
+            "mean over the classes, at 384×384."
         ),
         support="even",
         seeds=(0,),
-        divide=lambda dataset, names, official: paper_split(names, official),
+        divide=lambda dataset, names, official, copies: paper_split(names, official),
     ),
 }
 

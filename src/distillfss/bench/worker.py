@@ -47,6 +47,9 @@ class Chosen:
     def __getitem__(self, index: int, /) -> Sample:
         return self._folder[self._indices[index]]
 
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self._folder.image(self._indices[index])
+
     def image_path(self, index: int) -> Path:
         return self._folder.image_path(self._indices[index])
 
@@ -86,7 +89,6 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     from distillfss.bench.surroundings import deciding_versions
     from distillfss.errors import UsageError
     from distillfss.evaluation import evaluate
-    from distillfss.io.decode import read_image
     from distillfss.io.labelled import LabelledFolder
     from distillfss.support import MAX_KEPT_PIXELS, Sample, SupportSet, at_most
 
@@ -102,7 +104,7 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
         samples.append(Sample(sample.name, *at_most(sample.image, sample.mask, MAX_KEPT_PIXELS)))
     support = SupportSet(samples, folder.class_names)
     extra = Chosen(folder, cell.unlabeled_names)
-    unlabeled = [read_image(extra.image_path(index)).pixels for index in range(len(extra))]
+    unlabeled = [extra.image(index) for index in range(len(extra))]
     method = find_method(cell.method)(MethodSettings(**cell.settings))
     started = time.perf_counter()
     recorder = Recorder(method.fit(support, unlabeled or None))

@@ -8,7 +8,7 @@ copies correlate above 0.95, pictures of different things hardly ever above 0.85
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,9 @@ LEAST_CONTRAST = 0.25
 LEAST_FOR_COMMON = 10
 """Fewer pictures than this do not say what is common to all."""
 _BLOCK = 512
+
+CRITERION = f"{SIDE} {REACH} {ALIKE} {LEAST_CONTRAST} {LEAST_FOR_COMMON}"
+"""What decides whether two pictures are the same, for whoever keeps the answer."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +58,51 @@ def twins(pictures: NDArray[np.float32], partners: int) -> list[Twins]:
 
     ``pictures`` (N, 32, 32) come from ``small_picture``.
     """
+    found = []
+    for start, likely in _alike(pictures, partners):
+        for index in range(start, start + likely.shape[1]):
+            views = likely[:, index - start, :index]
+            if views.any():
+                straight = views[0].any()
+                first = int(np.flatnonzero(views[0] if straight else views.any(0))[0])
+                found.append(Twins(first, index, not straight))
+    return found
+
+
+def same_pictures(pictures: NDArray[np.float32], digests: Sequence[str]) -> list[tuple[int, int]]:
+    """Every pair of pictures that show the same, mirrored or turned or not, the earlier first.
+
+    Parameters
+    ----------
+    pictures
+        (N, 32, 32) from ``small_picture``.
+    digests
+        Of the pixels: pictures in which there is nothing to see are the same only pixel by pixel.
+    """
+    found: set[tuple[int, int]] = set()
+    for start, likely in _alike(pictures, len(pictures)):
+        for place, earlier in np.argwhere(likely.any(axis=0)).tolist():
+            if earlier < start + place:
+                found.add((earlier, start + place))
+    first: dict[str, int] = {}
+    for index, digest in enumerate(digests):
+        if first.setdefault(digest, index) != index:
+            found.add((first[digest], index))
+    return sorted(found)
+
+
+def _alike(pictures: NDArray[np.float32], partners: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Block by block: the place of its first picture, and (8, block, partners) which views are like which partner."""
     if len(pictures) < 2:
-        return []
+        return
     told = np.abs(pictures).max((1, 2)) > 0
     common = pictures[told].mean(0) if told.sum() >= LEAST_FOR_COMMON else np.zeros((SIDE, SIDE), np.float32)
     own = np.where(told[:, None, None], pictures - common, 0)
     own = own / np.maximum(np.linalg.norm(own, axis=(1, 2), keepdims=True), 1e-6)
     earlier = own[:partners].reshape(-1, SIDE * SIDE).T
     views = [view.reshape(len(own), -1) for view in _views(own)]
-    found = []
     for start in range(0, len(own), _BLOCK):
-        alike = np.stack([view[start : start + _BLOCK] @ earlier for view in views])
-        for index in range(start, start + alike.shape[1]):
-            likely = alike[:, index - start, :index] > ALIKE
-            if likely.any():
-                straight = likely[0].any()
-                first = int(np.flatnonzero(likely[0] if straight else likely.any(0))[0])
-                found.append(Twins(first, index, not straight))
-    return found
+        yield start, np.stack([view[start : start + _BLOCK] @ earlier for view in views]) > ALIKE
 
 
 def _views(pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -144,6 +144,10 @@ class LabelledFolder(Sequence[Sample]):
             raise fault
         return Sample(pair.name, image, mask)
 
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Pixels (H, W, 3) of an image, read as ``meta.json`` says, without its mask. Raises ``DataError``."""
+        return read_image(self._pairs[index].image, self._legend.bands, self._legend.value_range).pixels
+
     def classes_in(self, index: int) -> list[int]:
         """The classes in a pair's mask, sorted, without reading its image. Raises ``DataError`` if the mask is bad."""
         values = set(np.unique(self._pairs[index].drawn().mask).tolist())
