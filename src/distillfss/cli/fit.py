@@ -24,8 +24,13 @@ BACKBONE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite
 TIMM = "timm:"
 
 # The phases of ``fit`` as people read them; those after the first count steps together.
-PHASES = {"prepare": "preparing", "transfer": "training the teacher", "distill": "distilling the student"}
-TRAINING = ("transfer", "distill")
+PHASES = {
+    "prepare": "preparing",
+    "validate": "cross-validating",
+    "transfer": "training the teacher",
+    "distill": "distilling the student",
+}
+TRAINING = ("validate", "transfer", "distill")
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
 
