@@ -20,6 +20,7 @@ from distillfss.models.probe import leave_out, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.quality.advice import advice
 from distillfss.quality.estimate import Estimate, estimate
 from distillfss.quality.outcomes import outcomes
 from distillfss.quality.strangeness import limit
@@ -334,6 +335,12 @@ class FitRun:
         self._runner.restore(state.step, state.tensors)
         self.seconds = state.seconds
 
+    def _advice(self, found: Estimate) -> list[str]:
+        assert self.validation is not None
+        samples = self.support.samples
+        names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
+        return advice(found, self.validation.after.numpy(), names, masks, self.config.size)
+
     def _seconds_so_far(self) -> float:
         return self.seconds + time.perf_counter() - self._started
 
@@ -367,7 +374,7 @@ class FitRun:
             "strangeness_limit": self.strangeness_limit,
         }
         if (found := self.estimate()) is not None:
-            summary["estimate"] = found.to_dict()
+            summary["estimate"] = found.to_dict() | {"advice": self._advice(found)}
         info = ModelInfo(
             class_names=self.support.class_names,
             backbone=self.config.backbone,

@@ -84,7 +84,7 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
 
 @pytest.mark.parametrize("stop_at", [-7, 0, 3, 5, 6, 9])
 def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
-    """Before the first step, which the cross-validation comes before; in the first phase, at the seam, in the second."""
+    """During the cross-validation, which comes first; then in the first phase, at the seam, and in the second."""
     support = square_support(3)
     whole = FitRun(support, QUICK, lambda _: None)
     while not whole.done:

@@ -86,5 +86,13 @@ def estimate(names: Sequence[str], found: Sequence[Outcome], *, images: int, ins
     )
 
 
+def stored_mean(summary: Mapping[str, Any]) -> Expected | None:
+    """What a model file's summary, which may say anything, expects of the mean over classes; None if nothing."""
+    found = summary.get("estimate")
+    values = [found.get(name) for name in ("iou", "low", "high")] if isinstance(found, dict) else []
+    numbers = [float(value) for value in values if isinstance(value, int | float) and 0 <= value <= 1]
+    return Expected(*numbers) if len(numbers) == 3 else None
+
+
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value if isinstance(value, int) else round(value, 4) for name, value in values.items()}
