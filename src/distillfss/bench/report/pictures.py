@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from distillfss.bench.contents import find_dataset
+from distillfss.bench.contents import find_dataset, open_dataset
 from distillfss.bench.report.tables import shots_text
 from distillfss.bench.results import ResultsFolder, Row
 from distillfss.bench.summary import Arena, shown_images
@@ -50,7 +50,7 @@ def gallery(arena: Arena, dataset: str, folder: ResultsFolder, data: Path | None
     if data is None:
         return Gallery("The data sets are not where they were; say where with --data to get pictures.")
     try:
-        labelled = LabelledFolder.open(find_dataset(data, dataset))
+        labelled = open_dataset(find_dataset(data, dataset))
         shelves = tuple(
             _shelf(title, name, labelled, shown.rows, folder)
             for title, name in (("Median image", shown.median), ("Worst image", shown.worst))
