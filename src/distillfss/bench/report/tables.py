@@ -180,7 +180,9 @@ def cost_table(arena: Arena) -> Table:
         fits = []
         for k in shots:
             entry = _joined(arena.of(shots=k, label=label))
-            fits.append(cell_text(entry, entry.spread("seconds", "fit"), 1) if entry.seeds else NOTHING)
+            spread = entry.spread("seconds", "fit")
+            # which cells failed is told with their scores
+            fits.append(spread.text() if spread else "failed" if entry.failed else NOTHING)
         image, memory = whole.spread("seconds", "per_image"), whole.spread("peak_mb")
         rows.append(
             (
