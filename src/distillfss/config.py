@@ -55,6 +55,8 @@ class FitConfig:
     use_teacher
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.
+    estimate
+        Whether the fit says how good the model will be on new images, by cross-validation: about a third more time.
     answer_weight, map_weight
         Weights of the teacher's logits and of its coarse maps beside the annotation's weight of 1.
     """
@@ -78,6 +80,7 @@ class FitConfig:
     use_teacher: bool = True
     answer_weight: float = 1.0
     map_weight: float = 1.0
+    estimate: bool = True
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,10 +20,15 @@ from distillfss.models.probe import leave_out, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.quality.advice import advice
+from distillfss.quality.estimate import Estimate, estimate
+from distillfss.quality.outcomes import outcomes
+from distillfss.quality.strangeness import limit
 from distillfss.runtime import keep_freed_memory, resolve_device
 from distillfss.segmenter import PREPROCESSING, Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
+from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
 from distillfss.training.distill import Distill
 from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.interrupt import graceful_interrupt
@@ -139,6 +144,7 @@ class FitRun:
         self.config = config
         self.device = resolve_device(config.device)
         self.seconds = 0.0
+        self.validation_seconds = 0.0
         self._started = time.perf_counter()
         ways, shots = len(support.class_names), len(support)
         tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
@@ -163,7 +169,8 @@ class FitRun:
             augmenter, self.encode, seed=config.seed, capacity=config.views(shots), refresh=config.new_views
         )
         tell(Progress("prepare", len(support), len(support), "solving for the probe"))
-        self.probe, probes = self._probes(pool.advance(0), ways)
+        first_views = pool.advance(0)
+        self.probe, probes = self._probes(first_views, ways)
         if len(support) > 1:
             gain = best_gain(self.teacher, self.plain, probes, ways, shots=config.answer_shots, seed=config.seed)
             with torch.no_grad():
@@ -171,6 +178,7 @@ class FitRun:
             if gain == 0:  # what misleads on images it has not seen is better not learnt from
                 self.probe = unheard(self.probe)
                 probes = {source: unheard(weights) for source, weights in probes.items()}
+        self.validation = self._validation(first_views, probes) if config.estimate else None
         self._phases: list[Phase] = [
             Transfer(
                 self.teacher,
@@ -210,6 +218,7 @@ class FitRun:
             raw.append(self.backbone(view.image[None].to(self.device)))
             tell(Progress("prepare", number + 1, len(views), "looking at the support"))
         self.standardize.calibrate(raw)
+        self.strangeness_limit = limit(raw, self.backbone.layers)
         return [
             EncodedView(self.standardize(features), view.mask[None].to(self.device), view.source, number)
             for number, (features, view) in enumerate(zip(raw, views, strict=True))
@@ -220,6 +229,23 @@ class FitRun:
         seen = [*self.plain, *views]
         sampled = [sample(v.features, class_masks(v.mask, ways), self.backbone.layers)[0] for v in seen]
         return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS)
+
+    def _validation(self, views: Sequence[EncodedView], probes: Mapping[int, Tensor]) -> CrossValidation:
+        config, ways = self.config, len(self.support.class_names)
+        how = Learning(
+            ways=ways,
+            seed=config.seed,
+            queries=config.queries(ways),
+            episode_shots=config.episode_shots,
+            answer_shots=config.answer_shots,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        steps = max(1, round(STEPS * min(1.0, config.effort)))
+        validation = CrossValidation(self.teacher, self.plain, views, probes, how, steps=steps)
+        if config.instant and len(self.support) > 1:
+            validation.judge_start()
+        return validation
 
     def _start_phase(self) -> PhaseRunner:
         offset = sum(phase.steps for phase in self._phases[: self._phase])
@@ -247,12 +273,21 @@ class FitRun:
         """Whether the teacher has learnt all it is going to."""
         return self._phase > 0 or self._runner.done
 
+    @property
+    def validating(self) -> bool:
+        """Whether the cross-validation, which comes before the first step, is under way."""
+        return self.validation is not None and not self.validation.done
+
     def progress(self, message: str) -> Progress:
         """Where the fit stands, over all phases."""
+        if self.validation is not None and not self.validation.done:
+            return Progress("validate", self.validation.steps_done, self.validation.steps_in_all, message)
         return Progress(self._phases[self._phase].name, self.steps_done, self.steps_in_all, message)
 
     def advance(self) -> str:
         """Take one step; what there is to say about it."""
+        if self.validation is not None and not self.validation.done:
+            return self._validate(self.validation)
         if self._runner.done:
             self._phase += 1
             self.teacher.requires_grad_(False)
@@ -264,6 +299,12 @@ class FitRun:
             self._runner = self._start_phase()
         return "no step to take" if self._runner.done else f"loss {self._runner.advance():.3f}"
 
+    def _validate(self, validation: CrossValidation) -> str:
+        started = time.perf_counter()
+        validation.advance()
+        self.validation_seconds += time.perf_counter() - started
+        return ""
+
     def whole_support(self) -> SupportTokens:
         """Every support image, unaugmented, as the teacher sees it."""
         shown = Batch.of(self.plain)
@@ -274,21 +315,45 @@ class FitRun:
         """Everything that decides what follows."""
         models = {"teacher.": self.teacher, "student.": self.student}
         tensors = {prefix + name: t for prefix, model in models.items() for name, t in model.state_dict().items()}
-        seconds = self.seconds + time.perf_counter() - self._started
-        return FitState(self._phase, self._runner.step, seconds, {**tensors, **self._runner.tensors()})
+        tensors |= self._runner.tensors()
+        if self.validation is not None:
+            tensors |= {f"validation.{name}": t for name, t in self.validation.tensors().items()}
+            tensors["validation.seconds"] = torch.tensor(self.validation_seconds, dtype=torch.float64)
+        return FitState(self._phase, self._runner.step, self._seconds_so_far(), tensors)
 
     def restore(self, state: FitState) -> None:
         """Continue where ``state`` was taken."""
         for prefix, model in (("teacher.", self.teacher), ("student.", self.student)):
-            model.load_state_dict(
-                {name.removeprefix(prefix): t for name, t in state.tensors.items() if name.startswith(prefix)}
-            )
+            model.load_state_dict(_under(prefix, state.tensors))
+        if self.validation is not None:
+            self.validation.restore(_under("validation.", state.tensors))
+            self.validation_seconds = float(state.tensors["validation.seconds"])
         self._phase = state.phase
         if self._phase > 0:
             self.teacher.requires_grad_(False)
         self._runner = self._start_phase()
         self._runner.restore(state.step, state.tensors)
         self.seconds = state.seconds
+
+    def _advice(self, found: Estimate) -> list[str]:
+        assert self.validation is not None
+        samples = self.support.samples
+        names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
+        return advice(found, self.validation.after.numpy(), names, masks, self.config.size)
+
+    def _seconds_so_far(self) -> float:
+        return self.seconds + time.perf_counter() - self._started
+
+    def estimate(self) -> Estimate | None:
+        """What to expect of the model on new images, once the cross-validation is through."""
+        if self.validation is None or self.validating:
+            return None
+        before, after = self.validation.before.numpy(), self.validation.after.numpy()
+        found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in self.plain])
+        names = self.support.class_names
+        return estimate(
+            names, found, images=len(self.plain), instant=self.config.instant, seconds=self.validation_seconds
+        )
 
     def segmenter(self) -> Segmenter:
         """The student as it is now."""
@@ -299,14 +364,17 @@ class FitRun:
             "shots": self.support.shots(),
             "start": self.start.name,
             "steps": {phase.name: phase.steps for phase in self._phases},
-            "seconds": round(self.seconds + time.perf_counter() - self._started, 2),
+            "seconds": round(self._seconds_so_far(), 2),
             "device": self.device.type,
             "torch": torch.__version__,
             "config": config,
             "support_sha256": self.support.fingerprint(),
             "support_side": self.support.typical_side(),
             "reading": self.support.reading,
+            "strangeness_limit": self.strangeness_limit,
         }
+        if (found := self.estimate()) is not None:
+            summary["estimate"] = found.to_dict() | {"advice": self._advice(found)}
         info = ModelInfo(
             class_names=self.support.class_names,
             backbone=self.config.backbone,
@@ -317,3 +385,7 @@ class FitRun:
             summary=summary,
         )
         return Segmenter(self.backbone, self.standardize, self.student, info, self.device)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -21,6 +21,7 @@ from distillfss.outputs.scale import PixelArea, pixel_area
 from distillfss.overlapping import overlap
 from distillfss.places import ImageSource, Place, as_file, is_url, shown
 from distillfss.predict_plan import Job, Plan, PlanSettings
+from distillfss.quality.judging import Answer
 
 # Called with (images done, images in all), first with 0 done.
 Tick = Callable[[int, int], None]
@@ -57,6 +58,8 @@ class PredictSummary:
         (image, reason) of every image that could not be used.
     files
         Files written by this run, by output; those about all images are counted with the others.
+    unlike
+        Images of this run that are unlike anything in the support.
     """
 
     out: Path | str
@@ -65,6 +68,7 @@ class PredictSummary:
     skipped_existing: int = 0
     failed: list[tuple[ImageSource, str]] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
+    unlike: list[ImageSource] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -80,6 +84,7 @@ class PredictSummary:
             "skipped_existing": self.skipped_existing,
             "failed": [{"image": str(path), "reason": reason} for path, reason in self.failed],
             "files": dict(self.files),
+            "unlike_support": [str(path) for path in self.unlike],
         }
 
 
@@ -98,20 +103,26 @@ def read_picture(file: Path, *, scale: bool = False) -> Picture:
     return Picture(read_image(file).pixels, pixel_area(file) if scale else None)
 
 
-def segment_picture(
-    segmenter: CanSegment, picture: Picture, *, probabilities: bool = False
-) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-    """From pixels to mask (H, W) and, on request, probabilities (H, W, n + 1); runs in one thread, one at a time."""
+def segment_picture(segmenter: CanSegment, picture: Picture, *, probabilities: bool = False) -> Answer:
+    """From pixels to an answer, with probabilities on request; runs in one thread, one at a time."""
+    answer = getattr(segmenter, "answer", None)
+    if answer is not None:
+        found: Answer = answer(picture.pixels, probabilities=probabilities)
+        return found
     if probabilities:
-        return segmenter(picture.pixels, probabilities=True)
-    return segmenter(picture.pixels), None
+        return Answer(*segmenter(picture.pixels, probabilities=True))
+    return Answer(segmenter(picture.pixels))
 
 
 def segment_file(segmenter: CanSegment, file: Path, *, probabilities: bool = False, scale: bool = False) -> Segmented:
     """The whole way of one image: what ``segment_jobs`` does in its threads, one step after the other."""
     picture = read_picture(file, scale=scale)
-    mask, likely = segment_picture(segmenter, picture, probabilities=probabilities)
-    return Segmented(file.name, picture.pixels, mask, likely, picture.pixel_area)
+    answer = segment_picture(segmenter, picture, probabilities=probabilities)
+    return _segmented(file.name, picture, answer)
+
+
+def _segmented(name: str, picture: Picture, answer: Answer) -> Segmented:
+    return Segmented(name, picture.pixels, answer.mask, answer.probabilities, picture.pixel_area, answer.judged)
 
 
 def predict_images(
@@ -141,7 +152,7 @@ def predict_images(
     out
         Folder or address of the results; made if it is not there. It must not be a folder the images are in.
     outputs
-        Names of ``distillfss.outputs.OUTPUTS``: mask, overlay, probabilities, coco, yolo, csv.
+        Names of ``distillfss.outputs.OUTPUTS``: mask, overlay, probabilities, coco, yolo, csv, confidence.
     overwrite
         Write again what exists. Without it, existing files are left alone.
     overlay, probabilities
@@ -212,6 +223,8 @@ def begin(
 
 Outcome = dict[str, Any] | str
 """Of one image: its record, or the reason it could not be used."""
+UNLIKE = "unlike_support"
+"""Key in the outcome, not in what is recorded, of an image that is unlike anything in the support."""
 
 
 def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progress: Tick | None) -> None:
@@ -219,8 +232,10 @@ def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progres
     if isinstance(outcome, str):
         done.failed.append((job.image, outcome))
     else:
-        plan.records.add(job.name, outcome)
+        plan.records.add(job.name, {key: value for key, value in outcome.items() if key != UNLIKE})
         done.written += 1
+        if UNLIKE in outcome:
+            done.unlike.append(job.image)
         for output in job.wanted:
             done.files[plan.name_of(output)] += output.target(job.stem) is not None
     if progress:
@@ -250,8 +265,7 @@ def segment_jobs(
 
     def work(job: Job, picture: Picture) -> Segmented:
         wanted = any(output.wants_probabilities for output in job.wanted)
-        mask, likely = segment_picture(segmenter, picture, probabilities=wanted)
-        return Segmented(job.name, picture.pixels, mask, likely, picture.pixel_area)
+        return _segmented(job.name, picture, segment_picture(segmenter, picture, probabilities=wanted))
 
     def write(job: Job, seen: Segmented) -> dict[str, Any]:
         return write_outputs(place, job.stem, seen, job.wanted)
@@ -265,7 +279,9 @@ def segment_jobs(
 
 def write_outputs(place: Place, stem: str, seen: Segmented, wanted: Sequence[Output]) -> dict[str, Any]:
     """Write the files of one image; returns its record for those about all images. Runs in a writing thread."""
-    record = {}
+    record: dict[str, Any] = {}
+    if seen.judged is not None and seen.judged.unlike_support:
+        record[UNLIKE] = True
     for output in wanted:
         if output.record_key:
             record[output.record_key] = output.record(seen)

@@ -27,7 +27,18 @@ from distillfss.errors import OutputError, UsageError
 from distillfss.outputs.records import Records
 from distillfss.places import RemoteImage, is_url, open_place
 from distillfss.predict_plan import Job, Plan, PlanSettings
-from distillfss.predicting import CanSegment, Outcome, PredictSummary, Tick, begin, cores, end, segment_jobs, settle
+from distillfss.predicting import (
+    UNLIKE,
+    CanSegment,
+    Outcome,
+    PredictSummary,
+    Tick,
+    begin,
+    cores,
+    end,
+    segment_jobs,
+    settle,
+)
 
 LARGEST_BATCH = 32
 """Images that are lost with a node and done again are at most as many."""
@@ -132,9 +143,12 @@ class SegmentBatch:
         outcomes: list[dict[str, Any]] = []
 
         def note(job: Job, outcome: Outcome) -> None:
-            if not isinstance(outcome, str):
-                records.add(job.name, outcome)
-            outcomes.append({"reason": outcome} if isinstance(outcome, str) else {})
+            if isinstance(outcome, str):
+                outcomes.append({"reason": outcome})
+                return
+            unlike = {key: value for key, value in outcome.items() if key == UNLIKE}
+            records.add(job.name, {key: value for key, value in outcome.items() if key != UNLIKE})
+            outcomes.append({"seen": unlike})
 
         try:
             segment_jobs(self.segmenter, self.place, jobs, note)
@@ -193,7 +207,7 @@ def _spread(
         if "bug" in outcome:
             raise RuntimeError(f"in a Ray worker:\n{outcome['bug']}")
         # records were written by the worker
-        settle(plan, done, plan.todo[int(row["number"])], outcome.get("reason", {}), progress)
+        settle(plan, done, plan.todo[int(row["number"])], outcome.get("reason", outcome.get("seen", {})), progress)
 
 
 def _rows(results: Any) -> Iterator[dict[str, Any]]:

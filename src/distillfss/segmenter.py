@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distillfss.errors import ModelFileError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
 from distillfss.model_info import ModelInfo
+from distillfss.quality.judging import Answer, Judged
 
 # PyTorch is imported where it is used: an ONNX file is served without it.
 if TYPE_CHECKING:
@@ -125,6 +126,38 @@ class Segmenter:
         logits = resize(self.logits(pixels), pixels.shape[:2])[0]
         return class_indices(logits), logits.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy()
 
+    def answer(self, pixels: NDArray[np.uint8], probabilities: bool = False) -> Answer:
+        """A mask, and what the model says of it: how sure it is, and whether it has learnt from anything like this.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        probabilities
+            Whether to return class probabilities as well.
+        """
+        import torch
+
+        from distillfss.models.classes import merge_classes
+        from distillfss.models.mixer import resize
+
+        with torch.inference_mode():
+            features = self._pyramid(pixels)
+            merged = merge_classes(self._student(features)[0])
+            at_own_size = resize(merged, pixels.shape[:2])[0]
+            likely = at_own_size.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy() if probabilities else None
+            return Answer(class_indices(at_own_size), likely, self._judged(merged, features))
+
+    def _judged(self, merged: Tensor, features: Sequence[Tensor]) -> Judged:
+        from distillfss.quality.judging import confidence
+        from distillfss.quality.strangeness import strangeness
+
+        limit = self.summary.get("strangeness_limit")
+        sure = confidence(merged[0])
+        if not isinstance(limit, int | float) or not 0 < limit < float("inf"):  # a model file may say anything
+            return Judged(sure)
+        return Judged(sure, strangeness(features, self._backbone.layers) / limit)
+
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         """Masks of one image at several sizes, from one forward pass.
 
@@ -145,12 +178,17 @@ class Segmenter:
         import torch
 
         from distillfss.models.classes import merge_classes
-        from distillfss.preprocess import at_working_size
 
         with torch.inference_mode():
-            image = at_working_size(pixels, self.size).to(self.device)
-            features = self._standardize(self._backbone(image[None]))
-            return merge_classes(self._student(features)[0])
+            return merge_classes(self._student(self._pyramid(pixels))[0])
+
+    def _pyramid(self, pixels: NDArray[np.uint8]) -> list[Tensor]:
+        """Standardised features of one image at its working size."""
+        from distillfss.preprocess import at_working_size
+
+        image = at_working_size(pixels, self.size).to(self.device)
+        features: list[Tensor] = self._standardize(self._backbone(image[None]))
+        return features
 
     @property
     def parts(self) -> tuple[Backbone, Standardize, nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +131,8 @@ def check_summary(lines: list[str], model: str) -> None:
     assert lines[1] == "classes    disc"
     assert " from 2 images (disc in 2)" in lines[2]
     assert "% foreground IoU" in lines[3]
+    assert re.fullmatch(r"expect     \d+ % IoU on new images \(\d+ to \d+ in 8 cases of 10\)", lines[4])
+    assert re.fullmatch(r"           \(marking everything: \d+ %; before training: \d+ %\)", lines[5])
     assert f"  distillfss predict {model} IMAGES --out MASKS" in lines
     assert f"  distillfss evaluate {model} LABELLED --out REPORT" in lines
     assert max(len(line) for line in lines) <= 80

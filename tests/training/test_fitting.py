@@ -82,25 +82,27 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
-@pytest.mark.parametrize("stop_at", [3, 5, 6, 9])
+@pytest.mark.parametrize("stop_at", [-7, 0, 3, 5, 6, 9])
 def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
-    """The first phase has 5 or so steps, so the stops lie in it, at the seam, and in the second."""
+    """During the cross-validation, which comes first; then in the first phase, at the seam, and in the second."""
     support = square_support(3)
     whole = FitRun(support, QUICK, lambda _: None)
     while not whole.done:
         whole.advance()
     first = FitRun(support, QUICK, lambda _: None)
-    for _ in range(stop_at):
+    for _ in range(first.validation.steps_in_all + stop_at):
         first.advance()
+    assert first.validating == (stop_at < 0)
     save_state(tmp_path / "state", first.state(), "print")
     second = FitRun(support, QUICK, lambda _: None)
     found = load_state(tmp_path / "state", "print")
     assert found is not None
     second.restore(found)
-    assert second.steps_done == stop_at
+    assert second.steps_done == max(0, stop_at)
     while not second.done:
         second.advance()
     assert_same(whole.segmenter(), second.segmenter())
+    assert second.estimate().classes == whole.estimate().classes
 
 
 def test_a_state_belongs_to_its_support_and_settings(tmp_path):
@@ -169,7 +171,9 @@ def test_progress_starts_at_once_and_counts_to_the_end():
     fit(square_support(2), QUICK, progress=seen.append)
     assert seen[0].phase == "prepare"
     steps = [p for p in seen if p.phase in ("transfer", "distill")]
-    assert [p.step for p in steps] == list(range(1, steps[-1].steps + 1))
+    assert [p.step for p in steps] == list(range(steps[-1].steps + 1))
+    validating = [p for p in seen if p.phase == "validate"]
+    assert [p.step for p in validating] == list(range(1, validating[-1].steps))
     assert {p.steps for p in steps} == {steps[-1].steps}
 
 

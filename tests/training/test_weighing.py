@@ -9,25 +9,25 @@ from scenes import square_support
 from distillfss import FitConfig
 from distillfss.fitting import FitRun
 from distillfss.models.probe import probe_map, probe_weights
+from distillfss.training.scoring import pixel_counts
 from distillfss.training.targets import class_masks
-from distillfss.training.weighing import GAINS, best_gain, overlap
+from distillfss.training.weighing import GAINS, best_gain
 
 CONFIG = FitConfig(size=96, pool_views=6)
 
 
-def test_overlap_pixel_by_pixel():
+def test_answers_counted_pixel_by_pixel():
     random = torch.Generator().manual_seed(0)
     merged = torch.randn(1, 3, 6, 8, generator=random)
     mask = torch.randint(0, 3, (1, 24, 32), generator=random).to(torch.uint8)
     mask[0, :8, :8] = 255
-    wanted = np.zeros((2, 2))
+    wanted = np.zeros((2, 3))
     for i, j in np.ndindex(6, 8):
         truth, found = int(mask[0, 4 * i + 2, 4 * j + 2]), int(merged[0, :, i, j].argmax())
         for c in (1, 2):
             if truth != 255:
-                wanted[0, c - 1] += truth == c and found == c
-                wanted[1, c - 1] += truth == c or found == c
-    assert overlap(merged, mask).tolist() == wanted.tolist()
+                wanted[c - 1] += [truth == c == found, truth != c == found, truth == c != found]
+    assert pixel_counts(merged, mask).tolist() == wanted.tolist()
 
 
 def whole_probe(run: FitRun) -> torch.Tensor:

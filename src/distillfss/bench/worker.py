@@ -106,13 +106,20 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     unlabeled = [extra.image(index) for index in range(len(extra))]
     method = find_method(cell.method)(MethodSettings(**cell.settings))
     started = time.perf_counter()
-    recorder = Recorder(method.fit(support, unlabeled or None))
+    predictor = method.fit(support, unlabeled or None)
     fitted = time.perf_counter() - started
+    recorder = Recorder(predictor)
+    estimate = getattr(predictor, "summary", {}).get("estimate")
     evaluation = evaluate(recorder, Chosen(folder, cell.test_names))
-    seconds = {"fit": round(fitted, 3), "predict": round(recorder.seconds, 3)}
+    # no other method says what to expect of it
+    estimating = estimate["seconds"] if estimate else 0.0
+    seconds = {"fit": round(fitted - estimating, 3), "predict": round(recorder.seconds, 3)}
+    if estimate:
+        seconds["estimate"] = estimating
     seconds["per_image"] = round(evaluation.seconds_per_image, 5)
     masks = {result.name: mask for result, mask in zip(evaluation.images, recorder.masks, strict=True)}
-    return {"result": result_of(evaluation), "seconds": seconds}, masks
+    found: dict[str, Any] = {"result": result_of(evaluation), "seconds": seconds}
+    return found | ({"estimate": estimate} if estimate else {}), masks
 
 
 def result_of(evaluation: Evaluation) -> dict[str, Any]:

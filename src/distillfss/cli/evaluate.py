@@ -15,6 +15,7 @@ from distillfss.cli.running import one_line
 from distillfss.errors import OutputError
 from distillfss.evaluation import Evaluation, evaluate
 from distillfss.io.files import atomic_write
+from distillfss.quality.estimate import stored_mean
 
 if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
@@ -75,9 +76,14 @@ def command(
                 show.close()
                 click.echo(table(result))
             raise
+    expected = stored_mean(segmenter.summary)
     document = {"model": str(model), "labelled": str(labelled), **result.to_dict()}
+    document["expected"] = None if expected is None else vars(expected)
     if not as_json:
         click.echo(table(result))
+        if expected is not None:
+            iou, low, high = (100 * value for value in (expected.iou, expected.low, expected.high))
+            click.echo(f"the fit expected {iou:.0f} % at 384x384 ({low:.0f} to {high:.0f} in 8 cases of 10)")
         if out is not None:
             click.echo(f"\nreport     {out / PAGE}\nper image  {out / CSV}")
     return document

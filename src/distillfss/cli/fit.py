@@ -10,6 +10,7 @@ import click
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
+from distillfss.cli.running import Finished, one_line
 from distillfss.config import FitConfig
 from distillfss.errors import OutputError, UsageError
 from distillfss.metrics import number_or_none
@@ -24,10 +25,18 @@ BACKBONE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite
 TIMM = "timm:"
 
 # The phases of ``fit`` as people read them; those after the first count steps together.
-PHASES = {"prepare": "preparing", "transfer": "training the teacher", "distill": "distilling the student"}
-TRAINING = ("transfer", "distill")
+PHASES = {
+    "prepare": "preparing",
+    "validate": "cross-validating",
+    "transfer": "training the teacher",
+    "distill": "distilling the student",
+}
+TRAINING = ("validate", "transfer", "distill")
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
+
+NOT_BETTER_THAN_TRIVIAL = 7
+"""Exit code of ``--strict``."""
 
 STATE_BYTES = 10_000_000
 """More than the state of a fit with 20 classes takes: a disk without that much is found out before training."""
@@ -67,6 +76,10 @@ STATE_BYTES = 10_000_000
 )
 @click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps.")
 @click.option("--instant", is_flag=True, help="A model in seconds, without a training step: not as good, to look at.")
+@click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a quarter faster.")
+@click.option(
+    "--strict", is_flag=True, help="Exit with 7 if a class is not clearly better than trivial; the model is written."
+)
 @click.option("--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more).")
 @click.option("--fresh", is_flag=True, help="Start over, even if an earlier run of the same fit was stopped half-way.")
 @click.option("--overwrite", is_flag=True, help="Replace the model file if it exists.")
@@ -85,6 +98,8 @@ def command(
     size: int,
     effort: float,
     instant: bool,
+    no_estimate: bool,
+    strict: bool,
     embed_backbone: bool,
     fresh: bool,
     overwrite: bool,
@@ -110,7 +125,10 @@ def command(
         size=size,
         effort=effort,
         instant=instant,
+        estimate=not no_estimate,
     )
+    if strict and no_estimate:
+        raise UsageError("--strict goes by the estimate", cure="Leave --no-estimate out")
     check_name(backbone)
     names = options.split_names(classes)
     options.check_new_file(out, overwrite)
@@ -147,8 +165,13 @@ def command(
         "notices": list(support_set.notices),
         "training": segmenter.summary,
     }
+    doubts = (segmenter.summary.get("estimate") or {}).get("advice", [])
     if not as_json:
         _print(report, out)
+        for doubt in doubts:
+            click.echo(f"warning: {one_line(doubt)}", err=True)
+    if strict and doubts:
+        raise Finished(NOT_BETTER_THAN_TRIVIAL, report)
     return report
 
 
@@ -218,6 +241,31 @@ def fit_on_support(segmenter: Segmenter, support: SupportSet, show: Display) -> 
     return number_or_none(result.foreground_iou)
 
 
+def expectations(estimate: dict[str, Any] | None) -> list[str]:
+    """What to expect on new images, as text: two lines for the mean, and one per class where there are several."""
+    if estimate is None:
+        return []
+
+    def percent(share: float) -> str:
+        return f"{100 * share:.0f}"
+
+    def interval(found: dict[str, Any]) -> str:
+        return f"{percent(found['low'])} to {percent(found['high'])}"
+
+    instant, all_marked = estimate["instant"], f"marking everything: {percent(estimate['trivial'])} %"
+    beside = all_marked if instant is None else f"{all_marked}; before training: {percent(instant)} %"
+    lines = [
+        f"expect     {percent(estimate['iou'])} % IoU on new images ({interval(estimate)} in 8 cases of 10)",
+        f"           ({beside})",
+    ]
+    if len(estimate["classes"]) > 1:
+        lines += [
+            f"  {percent(found['iou']):>3} %    {one_line(name)} ({interval(found)})"
+            for name, found in estimate["classes"].items()
+        ]
+    return lines
+
+
 def _print(report: dict[str, Any], out: Path) -> None:
     on_support = report["support"]["foreground_iou"]
     shots = ", ".join(f"{name} in {count}" for name, count in report["support"]["shots"].items())
@@ -228,6 +276,8 @@ def _print(report: dict[str, Any], out: Path) -> None:
     )
     if on_support is not None:
         click.echo(f"on these   {100 * on_support:.1f} % foreground IoU (says that it learnt, not how good it is)")
+    for line in expectations(report["training"].get("estimate")):
+        click.echo(line)
     click.echo("")
     click.echo("Next, masks for other images, and how good they are where you have annotation:")
     click.echo(f"  {options.shell('predict', out)} IMAGES --out MASKS")

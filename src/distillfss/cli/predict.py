@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
 
 SHOWN_FAILURES = 20
-PICTURES_ONLY = ("coco", "yolo", "csv")
+SHOWN_UNLIKE = 5
+PICTURES_ONLY = ("coco", "yolo", "csv", "confidence")
 """Outputs that special files have no part in."""
 EXECUTORS = ("local", "ray")
 
@@ -111,6 +112,7 @@ def command(
       coco           coco.json, polygons or run lengths of all images
       yolo           yolo/labels/STEM.txt and yolo/data.yaml
       csv            areas.csv: pixels, share, square metres per image and class
+      confidence     confidence.csv: how sure the model is, what it has not seen
     """
     from distillfss.formats.running import predict_files
 
@@ -231,6 +233,13 @@ def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> N
             click.echo(f"  {name}: {OUTPUTS[name].where} ({files} {'file' if files == 1 else 'files'})")
     if summary.skipped_existing:
         click.echo(f"{summary.skipped_existing} were there already and left alone (--overwrite writes them again)")
+    if summary.unlike:
+        shown = ", ".join(one_line(Path(str(image)).name) for image in summary.unlike[:SHOWN_UNLIKE])
+        more = f" and {len(summary.unlike) - SHOWN_UNLIKE} more" if len(summary.unlike) > SHOWN_UNLIKE else ""
+        click.echo(
+            f"{len(summary.unlike)} of {summary.written} images are unlike anything the model learnt from; "
+            f"look at their masks: {shown}{more}"
+        )
     if not summary.failed:
         return
     click.echo(f"{len(summary.failed)} of {summary.total} images could not be used:", err=True)

@@ -1,7 +1,8 @@
 """What surrounds every verb: errors in one line, exit codes, JSON on standard output, Ctrl-C.
 
-Exit codes: 0 done, 2 wrong usage, 3 data, 4 model file, 5 output, 6 export (see ``errors.py``), 70 a bug of ours, 130
-stopped by Ctrl-C, 141 the reader of our output went away, 143 stopped by SIGTERM.
+Exit codes: 0 done, 2 wrong usage, 3 data, 4 model file, 5 output, 6 export (see ``errors.py``), 7 no better than
+trivial (``fit --strict``), 70 a bug of ours, 130 stopped by Ctrl-C, 141 the reader of our output went away, 143 stopped
+by SIGTERM.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from distillfss.errors import ModelFileError, OutputError, UsageError
 from distillfss.export.format import EXTRA, FORMAT, FORMAT_VERSION, INPUT, LOGITS, MASK, PROBABILITIES
 from distillfss.io.files import atomic_write
 from distillfss.model_info import FETCH_AGAIN, ModelInfo, parsed_info
+from distillfss.quality.judging import Answer
 from distillfss.segmenter import ONNX_SUFFIX, Segmenter
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class OnnxSegmenter(Segmenter):
             return [mask if number == 0 else mask.copy() for number in range(len(wanted))]
         (logits,) = self._run(pixels, LOGITS)
         return [resized(logits, size).argmax(0).astype(np.uint8) for size in sizes]
+
+    def answer(self, pixels: NDArray[np.uint8], probabilities: bool = False) -> Answer:
+        """As ``Segmenter.answer``, but an ONNX file does not know what its support was like, nor how sure it is."""
+        return Answer(*self._mask_and_probabilities(pixels)) if probabilities else Answer(self._mask(pixels))
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         import torch

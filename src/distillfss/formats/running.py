@@ -16,6 +16,7 @@ from distillfss.formats.frames import segment_picture, wants_tiles
 from distillfss.formats.options import FormatOptions, Prediction
 from distillfss.io.kinds import VIDEO_SUFFIXES
 from distillfss.predicting import PredictSummary
+from distillfss.quality.judging import Answer
 from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_strips
 from distillfss.tiles.plan import overlap_pixels
 from distillfss.tiles.scores import CanSegment, scores_of, tile_side
@@ -54,9 +55,9 @@ class Tiling:
     def __call__(self, image: NDArray[np.uint8], probabilities: bool = False) -> Any:
         """As ``Segmenter``, for an image (H, W, 3) uint8 RGB."""
         options = self._options
-        shape = image.shape[0], image.shape[1]
         if not probabilities:
             return segment_picture(self._segmenter, image, options)
+        shape = image.shape[0], image.shape[1]
         if not wants_tiles(self._segmenter, shape, options.tile):
             return self._segmenter(image, probabilities=True)
         tile = tile_side(self._segmenter, options.tile)
@@ -76,6 +77,16 @@ class Tiling:
             if strip.probabilities is not None:
                 likely[rows] = np.moveaxis(strip.probabilities, 0, -1) / np.float32(PROBABILITY_ONE)
         return mask, likely
+
+    def answer(self, image: NDArray[np.uint8], probabilities: bool = False) -> Answer:
+        """As ``Segmenter.answer``; nothing is said of a picture that is cut into tiles."""
+        answer = getattr(self._segmenter, "answer", None)
+        if answer is not None and not wants_tiles(
+            self._segmenter, (image.shape[0], image.shape[1]), self._options.tile
+        ):
+            found: Answer = answer(image, probabilities=probabilities)
+            return found
+        return Answer(*self(image, probabilities=True)) if probabilities else Answer(self(image))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._segmenter, name)
@@ -150,6 +161,7 @@ def predict_files(
         done.skipped_existing += ordinary.skipped_existing
         done.failed += ordinary.failed
         done.files = ordinary.files
+        done.unlike += ordinary.unlike
         ordinary = PredictSummary(out, 0)
     for path, handler in special.items():
         tell()

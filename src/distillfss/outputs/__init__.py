@@ -12,6 +12,7 @@ from distillfss.errors import UsageError
 from distillfss.outputs.areas import Areas
 from distillfss.outputs.base import Output, OutputSettings, Segmented
 from distillfss.outputs.coco import Coco
+from distillfss.outputs.confidence import Confidence
 from distillfss.outputs.mask import Mask
 from distillfss.outputs.overlay import Overlay
 from distillfss.outputs.probabilities import Probabilities
@@ -26,6 +27,7 @@ OUTPUTS: dict[str, type[Output]] = {
     "coco": Coco,
     "yolo": Yolo,
     "csv": Areas,
+    "confidence": Confidence,
 }
 """Format by the name it is asked for with."""
 

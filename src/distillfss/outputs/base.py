@@ -14,6 +14,7 @@ from distillfss.errors import UsageError
 
 if TYPE_CHECKING:
     from distillfss.outputs.scale import PixelArea
+    from distillfss.quality.judging import Judged
 
 SEGMENTATIONS = ("polygon", "rle")
 INSTANCES = ("component", "class")
@@ -35,6 +36,8 @@ class Segmented:
         (H, W, n + 1) float32, background first; None where no format asked for them.
     pixel_area
         Area a pixel covers; None where the file does not say, or no format asked.
+    judged
+        What the model says of its answer; None where it cannot tell.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Segmented:
     mask: NDArray[np.uint8]
     probabilities: NDArray[np.float32] | None = None
     pixel_area: PixelArea | None = None
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,6 +38,14 @@ class Batch:
     def of(cls, views: Sequence[EncodedView]) -> Batch:
         features = [torch.cat(layer) for layer in zip(*(view.features for view in views), strict=True)]
         return cls(features, torch.cat([view.mask for view in views]))
+
+
+class Views(Protocol):
+    """Where a training step finds views, and chance."""
+
+    def advance(self, step: int) -> list[EncodedView]: ...
+
+    def random(self, step: int) -> np.random.Generator: ...
 
 
 class ViewPool:

@@ -12,7 +12,7 @@ from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.training.losses import segmentation_loss
-from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.pool import Batch, EncodedView, Views
 from distillfss.training.targets import class_masks, every_other_pixel
 
 
@@ -41,7 +41,7 @@ class Transfer:
     def __init__(
         self,
         teacher: Teacher,
-        pool: ViewPool,
+        pool: Views,
         probes: Mapping[int, Tensor],
         ways: int,
         *,

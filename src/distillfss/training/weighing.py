@@ -11,8 +11,8 @@ from torch import Tensor
 from distillfss.models.classes import merge_classes
 from distillfss.models.probe import probe_map
 from distillfss.models.teacher import Teacher
-from distillfss.training.losses import IGNORE
 from distillfss.training.pool import EncodedView
+from distillfss.training.scoring import pixel_counts
 from distillfss.training.transfer import leave_one_out_tokens
 
 GAINS = (0.0, 1.0, 2.0, 3.0, 5.0)
@@ -38,7 +38,7 @@ def best_gain(
     shots
         Support images the teacher is shown with each.
     """
-    counts = torch.zeros(len(GAINS), 2, ways)
+    counts = torch.zeros(len(GAINS), ways, 3, dtype=torch.float64)
     for view in plain[:MOST_IMAGES]:
         random = np.random.default_rng([seed, 5, view.source])
         tokens = leave_one_out_tokens(teacher, plain, probes, view.source, ways, random, shots)
@@ -47,29 +47,6 @@ def best_gain(
         probe = probe_map(view.features, tokens.probe, teacher.layers)
         decided = torch.cat([-probe, probe], dim=2)
         for place, gain in enumerate(GAINS):
-            counts[place] += overlap(merge_classes(logits + gain * decided), view.mask).cpu()
-    score = (counts[:, 0] / counts[:, 1].clamp_min(1)).mean(1)
+            counts[place] += pixel_counts(merge_classes(logits + gain * decided), view.mask)
+    score = (counts[..., 0] / counts.sum(-1).clamp_min(1)).mean(1)
     return GAINS[int(score.argmax())]
-
-
-def overlap(merged: Tensor, mask: Tensor) -> Tensor:
-    """Intersection and union of every class in pixels of the logits' grid, (2, n).
-
-    Parameters
-    ----------
-    merged
-        (1, n + 1, h, w) class logits.
-    mask
-        (1, H, W) class indices, 255 = ignore; read at the middle of every cell of the grid.
-    """
-    rows, columns = (
-        ((torch.arange(fine, device=mask.device) + 0.5) * size / fine).long()
-        for fine, size in zip(merged.shape[-2:], mask.shape[-2:], strict=True)
-    )
-    truth, found = mask[0][rows][:, columns], merged[0].argmax(0)
-    known = truth != IGNORE
-    pairs = []
-    for value in range(1, merged.shape[1]):
-        is_found, is_true = (found == value) & known, truth == value
-        pairs.append(torch.stack([(is_found & is_true).sum(), (is_found | is_true).sum()]))
-    return torch.stack(pairs, dim=1).float()

@@ -12,19 +12,21 @@ from distillfss.bench.methods.base import MethodSettings, Predictor
 from distillfss.bench.methods.teacher import fit_config
 from distillfss.fitting import fit
 from distillfss.support import SupportSet
+from distillfss.training.initial import AUTO
 
 TIME_OF_TRANSFER = 1.6
 """The student alone gets the time the teacher's fine-tuning and answers would have taken, in steps."""
 
 
 class Distill:
-    """``distillfss.fit`` with its defaults."""
+    """``distillfss.fit`` with its defaults. It also says what to expect; the time for that is counted apart."""
 
     name = "distill"
 
     def __init__(self, settings: MethodSettings) -> None:
         self.settings = settings
-        self.config = fit_config(settings)
+        # the estimate is made for fits as people make them
+        self.config = fit_config(settings, estimate=settings.init == AUTO and settings.effort == 1)
 
     def identity(self) -> dict[str, Any]:
         return {"config": vars(self.config)}
@@ -40,7 +42,7 @@ class Instant(Distill):
 
     def __init__(self, settings: MethodSettings) -> None:
         super().__init__(settings)
-        self.config = fit_config(settings, instant=True)
+        self.config = fit_config(settings, instant=True, estimate=True)
 
 
 class DistillNoTeacher(Distill):

@@ -20,8 +20,8 @@ from distillfss.support import SupportSet
 
 
 def fit_config(settings: MethodSettings, **changes: Any) -> FitConfig:
-    """The configuration of ``fit`` that these settings mean."""
-    return FitConfig(**{**vars(settings), **changes})
+    """The configuration of ``fit`` that these settings mean; without an estimate, which no opponent makes."""
+    return FitConfig(**{**vars(settings), "estimate": False, **changes})
 
 
 def quiet(_: Progress) -> None:

@@ -1,0 +1,98 @@
+"""The estimate that every fit ends with: what to expect on new images, and whether that is worth anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from distillfss.quality.calibration import Expected, expected, expected_mean
+from distillfss.quality.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class ClassEstimate:
+    """What to expect of one class; ``outcome`` is what cross-validation found."""
+
+    name: str
+    expected: Expected
+    outcome: Outcome
+
+    @property
+    def better_than_trivial(self) -> bool:
+        """Whether the whole interval lies above "everything is this class"."""
+        return self.expected.low > self.outcome.trivial
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What to expect of a model.
+
+    Attributes
+    ----------
+    classes
+        Every class on its own.
+    mean
+        Mean IoU over the classes.
+    trivial
+        The same of the best constant answer, "everything is" whichever class is largest.
+    instant
+        Mean IoU of the teacher before any step on held-back images: what ``fit --instant`` would have given. None
+        where no image could be held back.
+    seconds
+        Time the cross-validation took.
+    """
+
+    classes: tuple[ClassEstimate, ...]
+    mean: Expected
+    trivial: float
+    instant: float | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe, fractions from 0 to 1; what a model file holds."""
+        return {
+            **_rounded(asdict(self.mean)),
+            "trivial": round(self.trivial, 4),
+            "instant": None if self.instant is None else round(self.instant, 4),
+            "seconds": round(self.seconds, 2),
+            "classes": {each.name: _rounded(asdict(each.expected) | asdict(each.outcome)) for each in self.classes},
+        }
+
+
+def estimate(names: Sequence[str], found: Sequence[Outcome], *, images: int, instant: bool, seconds: float) -> Estimate:
+    """What to expect of a model, from what cross-validation found for its classes.
+
+    Parameters
+    ----------
+    images
+        Size of the support.
+    instant
+        Whether the model takes no step.
+    seconds
+        Time the cross-validation took.
+    """
+    each = tuple(
+        ClassEstimate(name, expected(outcome, instant=instant), outcome)
+        for name, outcome in zip(names, found, strict=True)
+    )
+    return Estimate(
+        classes=each,
+        mean=expected_mean([one.expected for one in each]),
+        trivial=max(outcome.trivial for outcome in found) / len(found),
+        instant=math.fsum(outcome.start for outcome in found) / len(found) if images > 1 else None,
+        seconds=seconds,
+    )
+
+
+def stored_mean(summary: Mapping[str, Any]) -> Expected | None:
+    """What a model file's summary, which may say anything, expects of the mean over classes; None if nothing."""
+    found = summary.get("estimate")
+    values = [found.get(name) for name in ("iou", "low", "high")] if isinstance(found, dict) else []
+    numbers = [float(value) for value in values if isinstance(value, int | float) and 0 <= value <= 1]
+    return Expected(*numbers) if len(numbers) == 3 else None
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value if isinstance(value, int) else round(value, 4) for name, value in values.items()}

@@ -1,0 +1,165 @@
+"""Cross-validation within a fit: what a teacher finds in support images that it has not learnt from.
+
+It costs little: the features of all views are there already, and a short fine-tuning of the teacher stands for the
+whole fit. What that leaves out (the other steps, the images that were held back) is made good by
+``distillfss.quality``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distillfss.models.classes import merge_classes
+from distillfss.models.teacher import Teacher
+from distillfss.training.loop import PhaseRunner
+from distillfss.training.pool import EncodedView
+from distillfss.training.scoring import pixel_counts
+from distillfss.training.transfer import Transfer, leave_one_out_tokens
+
+FOLDS = 3
+"""Groups of images that are held back in turn."""
+STEPS = 40
+"""Fine-tuning steps without each of them: with all of them a third of what a fit with five images takes."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How the teacher is fine-tuned and asked; as in the fit itself, see ``FitConfig``."""
+
+    ways: int
+    seed: int
+    queries: int
+    episode_shots: int
+    answer_shots: int
+    learning_rate: float
+    weight_decay: float
+
+
+class SomeViews:
+    """Views of some of the images, the same ones at every step: what ``Transfer`` draws from without a window."""
+
+    def __init__(self, views: Sequence[EncodedView], sources: Sequence[int], seed: Sequence[int]) -> None:
+        self._views = [view for view in views if view.source in set(sources)]
+        self._seed = seed
+
+    def advance(self, step: int) -> list[EncodedView]:
+        """The views."""
+        return self._views
+
+    def random(self, step: int) -> np.random.Generator:
+        """The source of every random choice of one step."""
+        return np.random.default_rng([*self._seed, step])
+
+
+class CrossValidation:
+    """Every support image judged by a teacher that was shown the others and fine-tuned without it.
+
+    Parameters
+    ----------
+    teacher
+        As the fit starts; copied, never changed.
+    plain
+        Every support image unaugmented.
+    views
+        Augmented views of them.
+    probes
+        Of every image, the probe of the others.
+    folds, steps
+        Groups of images held back in turn (one image cannot be), and fine-tuning steps without each.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        plain: Sequence[EncodedView],
+        views: Sequence[EncodedView],
+        probes: Mapping[int, Tensor],
+        learning: Learning,
+        *,
+        folds: int = FOLDS,
+        steps: int = STEPS,
+    ) -> None:
+        self.teacher = teacher
+        self.plain = plain
+        self.views = views
+        self.probes = probes
+        self.learning = learning
+        self.steps = steps
+        order = np.random.default_rng([learning.seed, 6]).permutation(len(plain))
+        groups = min(folds, len(plain)) if len(plain) > 1 else 0
+        self.held_back = [sorted(int(i) for i in part) for part in np.array_split(order, groups)] if groups else []
+        # (k, n, 3): found and true, found and false, missed; without fine-tuning, and with it
+        self.before = torch.zeros(len(plain), learning.ways, 3, dtype=torch.float64)
+        self.after = torch.zeros_like(self.before)
+        self._fold = 0
+        self._runner: PhaseRunner | None = None
+        self._learner = teacher
+
+    @property
+    def done(self) -> bool:
+        return self._fold == len(self.held_back)
+
+    @property
+    def steps_in_all(self) -> int:
+        return len(self.held_back) * self.steps
+
+    @property
+    def steps_done(self) -> int:
+        return self._fold * self.steps + (0 if self._runner is None else self._runner.step)
+
+    def advance(self) -> None:
+        """One step of fine-tuning; after the last of a fold, its images are judged."""
+        held_back = self.held_back[self._fold]
+        if self._runner is None:
+            self._runner = self._without(held_back)
+        self._runner.advance()
+        if self._runner.done:
+            for source in held_back:
+                self.before[source] = self._judged(self.teacher, source)
+                self.after[source] = self._judged(self._learner, source)
+            self._fold, self._runner, self._learner = self._fold + 1, None, self.teacher
+            if self.done:
+                self.views = ()  # a hundred megabytes
+
+    def judge_start(self) -> None:
+        """Only what the teacher finds as it starts, without any step."""
+        for source in range(len(self.plain)):
+            self.before[source] = self._judged(self.teacher, source)
+        self._fold = len(self.held_back)
+
+    def _without(self, held_back: Sequence[int]) -> PhaseRunner:
+        how = self.learning
+        rest = [view.source for view in self.plain if view.source not in held_back]
+        self._learner = copy.deepcopy(self.teacher)
+        phase = Transfer(
+            self._learner,
+            SomeViews(self.views, rest, [how.seed, 7, self._fold]),
+            self.probes,
+            how.ways,
+            steps=self.steps,
+            queries=how.queries,
+            shots=how.episode_shots,
+        )
+        return PhaseRunner(phase, 0, peak=how.learning_rate, weight_decay=how.weight_decay)
+
+    @torch.no_grad()
+    def _judged(self, teacher: Teacher, source: int) -> Tensor:
+        how, view = self.learning, self.plain[source]
+        random = np.random.default_rng([how.seed, 8, source])
+        tokens = leave_one_out_tokens(teacher, self.plain, self.probes, source, how.ways, random, how.answer_shots)
+        return pixel_counts(merge_classes(teacher(view.features, tokens)[0]), view.mask)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the finished folds found; an unfinished one starts over."""
+        return {"before": self.before, "after": self.after, "fold": torch.tensor(self._fold)}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The reverse of ``tensors``."""
+        self.before, self.after = tensors["before"], tensors["after"]
+        self._fold, self._runner = int(tensors["fold"]), None
