@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from scenes import square_pair, square_support
 from distillfss import FitConfig, SupportSet, evaluate, fit
 from distillfss.bench.cells import find_method
 from distillfss.bench.methods import METHODS, MethodSettings
+from distillfss.bench.methods.budget import fit_steps
 from distillfss.bench.methods.common import FrozenFeatures, stacked
-from distillfss.bench.methods.decoder import FeaturePyramidDecoder, fit_steps
+from distillfss.bench.methods.decoder import FeaturePyramidDecoder
 from distillfss.bench.methods.linear import BALANCES, RIDGES, Linear, Moments, at_grid, leave_one_out, pixels_of
 from distillfss.bench.methods.teacher import TeacherPredictor, TransferredTeacher, fit_config, quiet
 from distillfss.bench.methods.unet import UNet
@@ -146,6 +149,20 @@ def test_opponents_take_as_many_steps_as_a_fit():
     config = FitConfig()
     assert fit_steps(MethodSettings(), 25) == config.transfer_steps(25) + config.distill_steps(25)
     assert fit_steps(MethodSettings(effort=0.5), 25) == pytest.approx(fit_steps(MethodSettings(), 25) / 2, abs=1)
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("decoder", 1), ("unet", 3)])
+@pytest.mark.parametrize(("images", "ways"), [(5, 1), (25, 1), (11, 3), (100, 20)])
+def test_opponents_get_the_seconds_of_our_fit_and_a_little_more(name, multiple, images, ways):
+    """By the seconds per step that were measured; more than three classes cost a fit no more per step."""
+    method = find_method(name)(MethodSettings())
+    step = importlib.import_module(METHODS[name].split(":")[0]).STEP_SECONDS
+    config = FitConfig()
+    of_fit = {1: 0.433, 3: 0.599, 20: 0.599}[ways] * (config.transfer_steps(images) + config.distill_steps(images))
+    assert 1.1 < method.steps(images, ways) * step / (multiple * of_fit) < 1.2
+    half = find_method(name)(MethodSettings(effort=0.5))
+    assert half.steps(images, ways) == pytest.approx(method.steps(images, ways) / 2, abs=1)
+    assert half.identity() != method.identity()
 
 
 def test_settings_reach_the_fit():

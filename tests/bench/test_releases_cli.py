@@ -62,7 +62,7 @@ def test_errors_name_the_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "Expected for dsb2018: stage1_train/ID/images/ID.png" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(["bench", "datasets", "--in", str(tmp_path)]) == 3
-    assert "holds no data set. Give a folder with images/ and masks/" in capsys.readouterr().err
+    assert "holds no data set. Give a folder of annotated images" in capsys.readouterr().err
     assert main(["bench", "datasets", "--in", str(tmp_path / "nowhere")]) == 3
 
 

@@ -12,13 +12,14 @@ import pytest
 from bench_helpers import make_arena, make_row
 
 from distillfss.bench.published import PUBLISHED
-from distillfss.bench.report import tables
+from distillfss.bench.releases import RELEASES
+from distillfss.bench.report import overall, tables
 from distillfss.bench.report.content import Content, commands_of, content_of
 from distillfss.bench.report.markdown import escape, markdown_report
 from distillfss.bench.report.page import report_page
 from distillfss.bench.report.plots import Drawing, round_ticks
-from distillfss.bench.results import ResultsFolder
-from distillfss.bench.summary import summarise
+from distillfss.bench.results import Gathered, ResultsFolder
+from distillfss.bench.summary import Arena, summarise
 from distillfss.bench.worker import encode_mask
 from distillfss.cli import main
 from distillfss.errors import DataError
@@ -84,7 +85,7 @@ def folder_of(root: Path, rows: list[dict], data: str = "data") -> ResultsFolder
 
 @pytest.fixture
 def content(tmp_path: Path) -> Content:
-    return content_of(folder_of(tmp_path, ROWS))
+    return content_of([folder_of(tmp_path, ROWS)])
 
 
 def test_accuracy_by_hand(content: Content):
@@ -102,15 +103,77 @@ def test_accuracy_by_hand(content: Content):
 
 
 def test_ranks_costs_and_support_by_hand(content: Content):
-    ranks = content.arenas[0].ranks
-    assert ranks is not None
+    (ranks,) = content.arenas[0].overall
     assert ranks.rows == (("good", "1.00", "1.00"), ("bad", "2.00", "2.00"), ("broken", "3.00", "3.00"))
     assert content.arenas[0].cost.rows[0] == ("good", "20.0 (10.0 to 30.0)", "20 (20 to 20)", "500")
     assert content.arenas[0].cost.rows[2] == ("broken", "failed", "–", "–")
     (part,) = content.supports
     assert part.table.rows == (("discs", "5", "good", "50.0 (40.0 to 70.0)", "65.0", "+15.0"),)
     assert content.arenas[1].title == "Protocol “locked”, picked support"
-    assert content.arenas[1].ranks is None
+    assert content.arenas[1].overall == ()
+
+
+def arena_of_two_sets() -> Arena:
+    """One and two at 5 shots for three methods; at 25 shots the second set lacks a method."""
+    figures = {
+        ("one", 5): {"distill": 0.60, "decoder": 0.55, "unet": 0.62},
+        ("two", 5): {"distill": 0.40, "decoder": 0.41, "unet": None},
+        ("one", 25): {"distill": 0.70, "decoder": 0.60, "unet": 0.50},
+        ("two", 25): {"distill": 0.50, "decoder": 0.20},
+    }
+    rows = [
+        make_row(dataset, method, shots, iou=iou)
+        for (dataset, shots), methods in figures.items()
+        for method, iou in methods.items()
+    ]
+    (arena,) = summarise(rows).arenas
+    return arena
+
+
+def test_means_over_data_sets_by_hand():
+    table = overall.mean_table(arena_of_two_sets())
+    assert table is not None
+    assert table.header == ("method", "5 shots")  # with 25 there is one set with every method
+    assert set(table.rows) == {("distill", "50.0"), ("decoder", "48.0"), ("unet", "failed")}
+    assert [table.rows[row][0] for row, _ in table.best] == ["distill"]
+    assert "(one, two)" in table.note
+    (alone,) = summarise([make_row(), make_row(method="other")]).arenas
+    assert overall.mean_table(alone) is None
+
+
+def test_differences_to_our_method_by_hand():
+    table = overall.difference_table(arena_of_two_sets())
+    assert table is not None
+    assert table.header == ("of", "5 shots", "25 shots")
+    assert set(table.rows) == {
+        ("decoder", "+2.0 (2; -1.0 on two)", "+20.0 (2; +10.0 on one)"),
+        ("unet", "-2.0 (1; -2.0 on one)", "+20.0 (1; +20.0 on one)"),
+    }
+    uneven = [make_row(method="distill"), make_row(method="distill", seed=1), make_row(method="decoder")]
+    assert overall.difference_table(summarise(uneven).arenas[0]) is None
+
+
+def test_published_figures_stand_beside_the_papers_protocol_alone(tmp_path: Path):
+    rows = [
+        make_row("kvasir_seg", "distill", 50, protocol="paper", support="even", iou=0.6),
+        make_row("discs", "distill", 50, protocol="paper", support="even", iou=0.6),
+        make_row("kvasir_seg", "distill", 50, iou=0.6),
+    ]
+    content = content_of([folder_of(tmp_path, rows)])
+    locked, paper = content.arenas
+    assert [part.published for part in locked.datasets] == [None]
+    of_discs, of_kvasir = (part.published for part in paper.datasets)
+    assert of_discs is None
+    assert of_kvasir is not None
+    assert of_kvasir.header == ("method", "50 images")
+    assert of_kvasir.rows == (
+        ("BAM, ResNet-50", "23.0"),
+        ("TransferFSS, Swin-B", "60.0"),
+        ("DistillFSS, Swin-B", "57.1"),
+    )
+    assert "\n#### Kvasir-SEG, as published\n\nNot measured here" in markdown_report(content)
+    assert "Kvasir-SEG, as published" in Page(report_page(content)).text
+    assert {item.name for item in PUBLISHED} <= set(RELEASES)
 
 
 def test_classes_are_told_apart():
@@ -198,7 +261,7 @@ def test_a_method_looks_the_same_in_every_plot():
 
 def test_names_of_others_are_escaped(tmp_path: Path):
     rows = [make_row(method="<b>&'\""), make_row(method="other|one", iou=0.2)]
-    content = content_of(folder_of(tmp_path, rows))
+    content = content_of([folder_of(tmp_path, rows)])
     text = report_page(content)
     Page(text)
     assert "<b>&'" not in text
@@ -215,19 +278,19 @@ def test_pictures_of_the_median_and_the_worst_image(tmp_path: Path):
     folder = folder_of(tmp_path, [], str(tmp_path / "data"))
     masks = {name: encode_mask(np.ones((384, 384), np.uint8)) for name in names}
     folder.add(row | {"masks": 3}, masks, "")
-    gallery = content_of(folder).arenas[0].datasets[0].gallery
+    gallery = content_of([folder]).arenas[0].datasets[0].gallery
     assert gallery is not None
     assert [shelf.title for shelf in gallery.shelves] == ["Median image: disc005", "Worst image: disc001"]
     assert [caption for caption, _ in gallery.shelves[1].pictures] == ["image", "annotation", "bright: 10.0 %"]
     assert all((item.width, item.height) == (300, 225) for _, item in gallery.shelves[0].pictures)
-    page = Page(report_page(content_of(folder)))
+    page = Page(report_page(content_of([folder])))
     assert len(page.sources) == 6
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
     assert "disc001: what bright marked" in page.alts
 
-    hidden = content_of(folder, pictures=False)
+    hidden = content_of([folder], pictures=False)
     assert Page(report_page(hidden)).sources == []
-    gone = content_of(folder, tmp_path / "elsewhere").arenas[0].datasets[0].gallery
+    gone = content_of([folder], tmp_path / "elsewhere").arenas[0].datasets[0].gallery
     assert gone is not None
     assert gone.note.startswith("Pictures could not be made: there is no data set 'discs'")
 
@@ -251,6 +314,48 @@ def test_verb_writes_both_forms_again_and_again(tmp_path: Path, capsys: pytest.C
     assert "holds other files (thesis.tex). Choose another folder" in capsys.readouterr().err
 
 
+def test_markdown_to_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As ``docs/results.md``: plots beside it, from several folders, again and again, but not over other work."""
+    monkeypatch.chdir(tmp_path)
+    one = folder_of(tmp_path / "one", ROWS[:3])
+    two = folder_of(tmp_path / "two", [*ROWS[3:], make_row(method="good", iou=0.9, when="2026-11-24T00:00:00+00:00")])
+    words = ["bench", "report", str(one.root), str(two.root), "--markdown", "docs/results.md"]
+    assert main(words) == 0
+    text = Path("docs/results.md").read_text()
+    assert "| good | **70.0 (40.0 to 90.0)** |" in text  # the newer seed 0, from the second folder
+    assert "\ndistillfss bench report RESULTS1 RESULTS2 --markdown docs/results.md\n```" in text
+    linked = set(re.findall(r"\]\((.*?\.svg)\)", text))
+    assert linked
+    assert {f"results-plots/{path.name}" for path in Path("docs/results-plots").iterdir()} == linked
+    Path("docs/results-plots/old.svg").touch()
+    assert main(words) == 0
+    assert Path("docs/results.md").read_text() == text
+    assert not Path("docs/results-plots/old.svg").exists()
+    assert str(tmp_path) not in text
+    Path("docs/results.md").write_text("# Written by hand\n")
+    capsys.readouterr()
+    assert main(words) == 5
+    assert "was not written by this command. Choose another name or add --overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+    assert main(["bench", "report", str(one.root)]) == 2
+    assert "Add --out FOLDER, --markdown FILE or both" in capsys.readouterr().err
+    assert main(["bench", "report"]) == 2
+
+
+def test_masks_are_taken_from_the_folder_of_the_newest_row(tmp_path: Path):
+    one, two = folder_of(tmp_path / "one", []), folder_of(tmp_path / "two", [])
+    one.add(make_row(when="2026-11-25T00:00:00+00:00"), {}, "")
+    two.add(make_row(when="2026-11-24T00:00:00+00:00"), {}, "")
+    two.add(make_row(seed=1, when="2026-11-24T00:00:00+00:00"), {}, "")
+    gathered = Gathered([one, two])
+    assert [row["seed"] for row in gathered.rows().values()] == [1, 0]
+    keys = {row["seed"]: key for key, row in gathered.rows().items()}
+    assert gathered.masks_folder(keys[0]).parent.parent == one.root
+    assert gathered.masks_folder(keys[1]).parent.parent == two.root
+
+
 def test_no_results_are_told(tmp_path: Path):
     with pytest.raises(DataError, match=r"holds no results. Make some with 'distillfss bench run'"):
-        content_of(ResultsFolder(tmp_path))
+        content_of([ResultsFolder(tmp_path)])

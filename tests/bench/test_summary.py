@@ -149,3 +149,30 @@ def test_pictures_are_of_the_most_shots_that_most_methods_have_with_masks():
     assert shown is not None
     assert (shown.shots, shown.seed) == (5, 1)
     assert shown_images(arena_of(make_row(masks=0), make_row(method="b", iou=None)), "discs") is None
+
+
+def test_rows_on_other_test_images_or_of_another_form_of_the_method_are_left_out():
+    """What came first, before the split or the method changed, is not put beside what came after."""
+    rows = [
+        make_row(method="a", iou=0.1, test_names=["t0", "t1", "t2", "t3"]),
+        make_row(method="b", iou=0.2, fingerprint="e" * 64),
+        make_row("other", "a", iou=0.3, fingerprint="d" * 64),
+        make_row(method="c", seed=0, iou=0.4, identity={"steps": 2, "config": {"seed": 0, "rate": 1}}),
+        make_row(method="c", seed=1, iou=0.5, identity={"steps": 3, "config": {"seed": 1, "rate": 1}}),
+        make_row(method="c", seed=2, iou=0.6, identity={"steps": 3, "config": {"seed": 2, "rate": 1}}),
+        make_row(method="c", seed=2, iou=0.7, identity={"steps": 3, "config": {"seed": 2, "rate": 1}}),
+        make_row(method="c", shots=1, iou=0.8, identity={"steps": 2}),
+        make_row(method="a", iou=0.9, support="picked"),
+        make_row(method="a", iou=0.05, protocol="paper", test_names=["t7"]),
+    ]
+    summary = summarise(rows)
+    found = {(a.protocol, a.support, *place): e.iou.values for a in summary.arenas for place, e in a.entries.items()}  # type: ignore[union-attr]
+    assert set(found) == {
+        ("locked", "random", "other", 5, "a"),
+        ("locked", "random", "discs", 5, "c"),
+        ("locked", "random", "discs", 1, "c"),
+        ("locked", "picked", "discs", 5, "a"),
+        ("paper", "random", "discs", 5, "a"),
+    }
+    assert found["locked", "random", "discs", 5, "c"] == (0.5, 0.7)
+    assert (summary.superseded, summary.outdated) == (1, 3)

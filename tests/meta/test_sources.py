@@ -7,6 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from helpers import write_pair
+from PIL import Image
 
 from distillfss.errors import DataError, UsageError
 from distillfss.meta.sources import MOST_VIEWS, SCENE_VIEWS, Sources, open_sources
@@ -20,6 +22,29 @@ def opened(sources, **changes):
 
 def test_classes_of_one_name_are_one_class(sources):
     assert opened(sources).class_names == ("a", "b", "c", "d", "scene 0", "scene 1")
+
+
+def test_sources_may_be_annotated_in_other_formats(tmp_path):
+    """The same two classes as black-and-white masks, one folder per class, and as index masks."""
+    random = np.random.default_rng(0)
+    index = tmp_path / "index"
+    for number in range(4):
+        image, mask = random.integers(0, 256, (40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8)
+        mask[5:20, 5:30] = 1 + number % 2
+        write_pair(index, f"{number}", image, mask)
+        label = "ab"[number % 2]
+        write_pair(tmp_path / "binary", f"{number}", image, mask)
+        (tmp_path / "binary" / "masks" / label).mkdir(exist_ok=True)
+        (tmp_path / "binary" / "masks" / f"{number}.png").unlink()
+        Image.fromarray((mask > 0) * np.uint8(255)).save(tmp_path / "binary" / "masks" / label / f"{number}.png")
+    (index / "meta.json").write_text('{"classes": ["background", "a", "b"]}')
+    ours, theirs = (opened([tmp_path / name], hold_out=["b"]) for name in ("index", "binary"))
+    assert theirs.class_names == ours.class_names
+    assert theirs.views == ours.views
+    for number in range(len(ours.views)):
+        (image, mask), (image_too, mask_too) = ours.view(number), theirs.view(number)
+        assert torch.equal(image, image_too)
+        assert np.array_equal(mask, mask_too)
 
 
 def test_held_out_pixels_are_ignored_in_training_and_shown_in_validation(sources):

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distillfss.bench.contents import Contents, find_dataset, look_into
+from distillfss.bench.contents import Contents, find_dataset, look_into, open_dataset
 from distillfss.bench.methods import METHODS
 from distillfss.bench.methods.base import Method, MethodSettings
 from distillfss.bench.protocol import PICKED, PROTOCOLS, SUPPORTS, draw_support, draw_unlabeled
 from distillfss.bench.surroundings import deciding_versions
 from distillfss.errors import DataError, UsageError
-from distillfss.io.labelled import LabelledFolder
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def picked(folder: Path, pool: Sequence[str], count: int, plan: Plan, cache: Pat
 
 def pairs_by_name(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:
     """Name and image file of those ``names`` of a data set."""
-    data = LabelledFolder.open(folder)
+    data = open_dataset(folder)
     wanted = set(names)
     return [(name, data.image_path(index)) for index, name in enumerate(data.names) if name in wanted]
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillfss.bench.grouping import joined
 from distillfss.checking.duplicates import CRITERION, same_pictures, small_picture
 from distillfss.errors import DataError, DistillFSSError, UsageError
+from distillfss.io.annotations import detect_format, is_annotated
 from distillfss.io.files import atomic_write
+from distillfss.io.json_file import read_json
 from distillfss.io.labelled import LabelledFolder
-from distillfss.io.legend import META
+from distillfss.io.legend import MAX_META_BYTES, META
 
 DECIDING = ("classes", "ignore_index", "split")
 """What in ``meta.json`` decides a result; a corrected licence text does not."""
@@ -55,11 +60,21 @@ def find_dataset(root: Path, name: str) -> Path:
     """The folder of a data set. Raises ``UsageError`` that names those that are there."""
     folder = root / name
     # a name, not a path: it is what rows and tables call the data set
-    if folder.parent == root and (folder / "images").is_dir() and (folder / "masks").is_dir():
+    if folder.parent == root and is_annotated(folder):
         return folder
-    there = sorted(path.parent.name for path in root.glob("*/masks") if (path.parent / "images").is_dir())
+    there = sorted(path.name for path in root.glob("*") if is_annotated(path))
     cure = f"There are: {', '.join(there)}" if there else "'distillfss bench prepare' makes them"
     raise UsageError(f"there is no data set {name!r} in {root}", cure=cure)
+
+
+def open_dataset(folder: Path) -> LabelledFolder:
+    """Open a data set, whatever format its annotation has. Raises ``DataError``, also if it could be of several."""
+    try:
+        name, _ = detect_format(folder)
+    except DataError as fault:
+        cure = "A data set has one annotation: take the other out of the folder"
+        raise DataError(fault.problem, cure=cure, path=folder) from None
+    return LabelledFolder.open(folder, format=name)
 
 
 def look_into(folder: Path, cache: Path) -> Contents:
@@ -70,7 +85,7 @@ def look_into(folder: Path, cache: Path) -> Contents:
     DataError
         If the folder is no data set.
     """
-    data = LabelledFolder.open(folder)
+    data = open_dataset(folder)
     meta = _meta(folder)
     kept = _read_cache(cache)
     state = _state(data)
@@ -96,9 +111,12 @@ def look_into(folder: Path, cache: Path) -> Contents:
 
 
 def _meta(folder: Path) -> dict[str, Any]:
-    """``meta.json``, which ``LabelledFolder`` has checked already."""
-    path = folder / META
-    return dict(json.loads(path.read_text(encoding="utf-8-sig"))) if path.exists() else {}
+    try:
+        found = read_json(folder / META, MAX_META_BYTES)
+    except FileNotFoundError:
+        return {}
+    # another format may have a file of this name
+    return found if isinstance(found, dict) else {}
 
 
 def _official(meta: dict[str, Any], folder: Path) -> dict[str, str] | None:
@@ -111,27 +129,55 @@ def _official(meta: dict[str, Any], folder: Path) -> dict[str, str] | None:
     return found
 
 
-def _files(data: LabelledFolder) -> list[tuple[str, Path]]:
-    """Every image and mask with its name inside the folder."""
+def _pair_files(data: LabelledFolder) -> list[tuple[str, Path]]:
+    """Every image and annotation file with its name as seen from the folder, each once."""
     paths = [path for index in range(len(data)) for path in (data.image_path(index), data.mask_path(index))]
-    return [(path.relative_to(data.root).as_posix(), path) for path in paths]
+    return [(Path(os.path.relpath(path, data.root)).as_posix(), path) for path in dict.fromkeys(paths)]
+
+
+def _all_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file in the folder: in some formats several annotate one image, or one says what the classes are."""
+    for place, inner, files in os.walk(folder):
+        inner[:] = sorted(name for name in inner if name[0] != ".")
+        for path in (Path(place, name) for name in sorted(files) if name[0] != "."):
+            if path.is_file():  # and no link to nowhere
+                yield path.relative_to(folder).as_posix(), path
 
 
 def _state(data: LabelledFolder) -> str:
-    """Digest of what can be seen without reading the files, and of how copies are found."""
-    digest = hashlib.sha256(f"{data.root.resolve()} {CRITERION}".encode())
-    meta = data.root / META
-    for name, path in [*_files(data), *([(META, meta)] if meta.exists() else [])]:
+    """Digest of what can be seen without reading the pictures, and of how copies are found."""
+    digest = hashlib.sha256(f"{data.root.resolve()} {CRITERION} {data.format} {data.legend.names}".encode())
+    for name, path in {**dict(_all_files(data.root)), **dict(_pair_files(data))}.items():
         status = path.stat()
         digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def _digest_files(data: LabelledFolder) -> str:
+    """Digest of images and masks: of the files where each mask is one, else of the masks as drawn, with the classes."""
     digest = hashlib.sha256()
-    for name, path in _files(data):
-        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    if data.format == "index-png":
+        for name, path in _pair_files(data):
+            digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return digest.hexdigest()
+    digest.update(f"{data.class_names}\n".encode())
+    for index, name in enumerate(data.names):
+        image = hashlib.sha256(data.image_path(index).read_bytes()).hexdigest()
+        digest.update(f"{name} {image} {_drawn(data, index)}\n".encode())
     return digest.hexdigest()
+
+
+def _drawn(data: LabelledFolder, index: int) -> str:
+    """Digest of a mask, or what is wrong with it."""
+    try:
+        return digest_of(data.raw_mask(index))
+    except DistillFSSError as fault:
+        return type(fault).__name__
+
+
+def digest_of(pixels: NDArray[np.uint8]) -> str:
+    """Hex digest of shape and content."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def _classes(data: LabelledFolder) -> dict[str, list[int]]:
@@ -155,7 +201,7 @@ def copies_in(data: LabelledFolder) -> list[list[str]]:
             continue
         names.append(name)
         pictures.append(small_picture(pixels))
-        digests.append(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
+        digests.append(digest_of(pixels))
     if not names:
         return []
     pairs = same_pictures(np.stack(pictures), digests)

@@ -12,17 +12,24 @@ SOURCE = "README and result.ipynb of github.com/pasqualedem/DistillFSS, the code
 
 @dataclass(frozen=True)
 class Published:
-    """One method of the paper on one of its data sets: IoU by number of support images in all."""
+    """One method of the paper on one of its data sets: IoU by number of support images in all.
 
+    Attributes
+    ----------
+    name, dataset
+        The data set's name here (a key of ``releases.RELEASES``), and its title.
+    """
+
+    name: str
     dataset: str
     method: str
     iou: dict[int, float]
 
 
-def _rows(dataset: str, shots: tuple[int, ...], **methods: tuple[float | None, ...]) -> list[Published]:
+def _rows(name: str, dataset: str, shots: tuple[int, ...], **methods: tuple[float | None, ...]) -> list[Published]:
     return [
-        Published(dataset, TITLES[name], {k: v for k, v in zip(shots, values, strict=True) if v is not None})
-        for name, values in methods.items()
+        Published(name, dataset, TITLES[method], {k: v for k, v in zip(shots, values, strict=True) if v is not None})
+        for method, values in methods.items()
     ]
 
 
@@ -39,6 +46,7 @@ TITLES = {
 
 PUBLISHED: tuple[Published, ...] = (
     *_rows(
+        "dsb2018",
         "Nucleus (DSB2018)",
         (5, 10, 25, 50),
         bam=(11.0, 11.3, 12.1, 11.1),
@@ -49,8 +57,9 @@ PUBLISHED: tuple[Published, ...] = (
         transfer=(73.1, 79.0, 69.5, 79.4),
         distill=(69.6, 71.2, 68.2, 79.7),
     ),
-    *_rows("Kvasir-SEG", (5, 50), bam=(19.0, 23.0), transfer=(45.2, 60.0), distill=(37.3, 57.1)),
+    *_rows("kvasir_seg", "Kvasir-SEG", (5, 50), bam=(19.0, 23.0), transfer=(45.2, 60.0), distill=(37.3, 57.1)),
     *_rows(
+        "isic2018",
         "ISIC 2018, 3 classes",
         (9, 15, 30, 60),
         bam=(9.7, 8.3, 8.5, 8.7),
@@ -62,6 +71,7 @@ PUBLISHED: tuple[Published, ...] = (
         distill=(13.3, 16.0, 17.7, 23.4),
     ),
     *_rows(
+        "pothole_mix",
         "Pothole Mix",
         (5, 10, 25, 50),
         bam=(1.5, 1.5, 3.9, 2.2),
@@ -72,8 +82,9 @@ PUBLISHED: tuple[Published, ...] = (
         transfer=(17.4, 16.0, 22.7, 31.8),
         distill=(17.0, 17.5, 14.5, 32.0),
     ),
-    *_rows("WeedMap", (5, 50), bam=(6.6, 6.2), transfer=(51.0, 64.2), distill=(44.4, 62.0)),
+    *_rows("weedmap", "WeedMap", (5, 50), bam=(6.6, 6.2), transfer=(51.0, 64.2), distill=(44.4, 62.0)),
     *_rows(
+        "lung_nodules",
         "Lung nodules",
         (5, 10, 25, 50),
         bam=(0.2, 0.2, 0.2, 0.2),
@@ -85,5 +96,5 @@ PUBLISHED: tuple[Published, ...] = (
         transfer=(3.4, 2.3, 1.5, 2.5),
         distill=(3.3, 0.5, 2.5, 4.9),
     ),
-    *_rows("Industrial defects", (10, 80), bam=(5.0, 4.9), transfer=(4.1, 48.2), distill=(3.5, 46.1)),
+    *_rows("industrial", "Industrial defects", (10, 80), bam=(5.0, 4.9), transfer=(4.1, 48.2), distill=(3.5, 46.1)),
 )

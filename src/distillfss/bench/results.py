@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -115,6 +115,39 @@ class ResultsFolder:
             for left in (self.root / "masks").glob(".*"):  # by a run that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
+
+
+class Gathered:
+    """Several folders of results as one, to report on a measurement that was made in parts.
+
+    Parameters
+    ----------
+    folders
+        At least one.
+    """
+
+    def __init__(self, folders: Sequence[ResultsFolder]) -> None:
+        self.folders = tuple(folders)
+
+    def rows(self) -> dict[str, Row]:
+        """The newest row of every cell by its key, in the order in which they were written."""
+        found: dict[str, Row] = {}
+        for row, _ in self._dated():
+            found.pop(row["key"], None)
+            found[row["key"]] = row
+        return found
+
+    def runs(self) -> list[Row]:
+        """Every run, oldest first."""
+        return sorted((run for folder in self.folders for run in folder.runs()), key=lambda run: str(run.get("when")))
+
+    def masks_folder(self, key: str) -> Path:
+        """Where the masks of the row of this key are."""
+        return {row["key"]: folder for row, folder in self._dated()}[key].masks_folder(key)
+
+    def _dated(self) -> list[tuple[Row, ResultsFolder]]:
+        found = [(row, folder) for folder in self.folders for row in folder.rows().values()]
+        return sorted(found, key=lambda each: str(each[0].get("when")))
 
 
 def read_lines(path: Path) -> Iterator[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
+from distillfss.bench.current import current, settings_of
 from distillfss.bench.results import DONE, Row
 
 
@@ -161,8 +161,8 @@ class Summary:
         Protocol by protocol, within it random support first.
     rows
         The newest row of every method, data set, shots and seed.
-    superseded
-        How many rows were left out because there is a newer one of the same (other versions, data or weights).
+    superseded, outdated
+        How many rows were left out, see ``current``.
     common
         Settings that all rows share; the others are part of the labels.
     """
@@ -170,6 +170,7 @@ class Summary:
     arenas: tuple[Arena, ...]
     rows: tuple[Row, ...]
     superseded: int
+    outdated: int
     common: dict[str, Any]
 
     @property
@@ -179,15 +180,9 @@ class Summary:
 
 def summarise(rows: Iterable[Row]) -> Summary:
     """Sort rows, in the order in which they were written, into arenas."""
-    everything = list(rows)
-    newest: dict[str, Row] = {}
-    for row in everything:
-        keys = ("dataset", "method", "protocol", "support", "unlabeled", "shots", "seed")
-        slot = json.dumps([[row[key] for key in keys], _settings(row)], sort_keys=True)
-        newest.pop(slot, None)
-        newest[slot] = row
-    kept = list(newest.values())
-    common = _common([_settings(row) for row in kept])
+    recent = current(rows)
+    kept = recent.rows
+    common = _common([settings_of(row) for row in kept])
     found: dict[tuple[str, str, int], Arena] = {}
     grouped: dict[tuple[str, str, int], dict[tuple[str, int, str], list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in kept:
@@ -199,16 +194,12 @@ def summarise(rows: Iterable[Row]) -> Summary:
             members.sort(key=lambda row: row["seed"])
             done = tuple(row for row in members if row["status"] == DONE)
             arena.entries[place] = Entry(done, tuple(row for row in members if row["status"] != DONE))
-    return Summary(tuple(found.values()), tuple(kept), len(everything) - len(kept), common)
+    return Summary(tuple(found.values()), kept, recent.superseded, recent.outdated, common)
 
 
 def _order(key: tuple[str, str, int]) -> tuple[str, bool, str, int]:
     protocol, support, unlabeled = key
     return protocol, support != "random", support, unlabeled
-
-
-def _settings(row: Row) -> dict[str, Any]:
-    return {key: value for key, value in row["settings"].items() if key != "seed"}
 
 
 def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -218,7 +209,7 @@ def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def label_of(row: Row, common: Mapping[str, Any]) -> str:
     """``distill``, or ``distill (effort 0.5)`` if the report holds several efforts."""
-    several = [setting_text(key, value) for key, value in _settings(row).items() if key not in common]
+    several = [setting_text(key, value) for key, value in settings_of(row).items() if key not in common]
     return f"{row['method']} ({', '.join(several)})" if several else str(row["method"])
 
 

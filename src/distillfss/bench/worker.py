@@ -84,19 +84,18 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     import torch
 
     from distillfss.bench.cells import find_method
-    from distillfss.bench.contents import find_dataset
+    from distillfss.bench.contents import find_dataset, open_dataset
     from distillfss.bench.methods.base import MethodSettings
     from distillfss.bench.surroundings import deciding_versions
     from distillfss.errors import UsageError
     from distillfss.evaluation import evaluate
-    from distillfss.io.labelled import LabelledFolder
     from distillfss.support import MAX_KEPT_PIXELS, Sample, SupportSet, at_most
 
     torch.set_num_threads(threads)
     if deciding_versions() != cell.versions:
         problem = f"this worker has {deciding_versions()}, the run is of {cell.versions}"
         raise UsageError(problem, cure="Install the same versions on every machine")
-    folder = LabelledFolder.open(find_dataset(data, cell.dataset))
+    folder = open_dataset(find_dataset(data, cell.dataset))
     learnt = Chosen(folder, cell.support_names)
     samples = []
     for index in range(len(learnt)):

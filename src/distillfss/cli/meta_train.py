@@ -84,8 +84,9 @@ def command(
 ) -> dict[str, Any]:
     """Teach the teacher what "the same thing" looks like, on episodes over the classes of the SOURCE folders.
 
-    Each SOURCE holds images/, masks/ and meta.json with class names; the more classes the better. The result starts
-    any number of fits: 'distillfss fit --init FILE'. Beside it go a model card (.md) and the curve (.png).
+    Each SOURCE holds images/, masks/ and meta.json with class names, or images annotated in another format that 'fit'
+    reads; the more classes the better. The result starts any number of fits: 'distillfss fit --init FILE'. Beside it go
+    a model card (.md) and the curve (.png).
 
     A run that is stopped leaves FILE.part; the same command goes on from there. The frozen features stay in the cache
     folder for the next run; remove it when you are done.

@@ -98,6 +98,16 @@ class LabelledFolder(Sequence[Sample]):
         return tuple(note for note in (self._note, binary, *opening_notices(self.root, self._annotations)) if note)
 
     @property
+    def format(self) -> str:
+        """Key of ``io.annotations.FORMATS``."""
+        return self._annotations.format
+
+    @property
+    def legend(self) -> Legend:
+        """What the folder says about its masks."""
+        return self._legend
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Stems, sorted."""
         return tuple(pair.name for pair in self._pairs)
@@ -148,9 +158,13 @@ class LabelledFolder(Sequence[Sample]):
         """Pixels (H, W, 3) of an image, read as ``meta.json`` says, without its mask. Raises ``DataError``."""
         return read_image(self._pairs[index].image, self._legend.bands, self._legend.value_range).pixels
 
+    def raw_mask(self, index: int) -> NDArray[np.uint8]:
+        """A pair's mask (H, W) as its file gives it, without its image. Raises ``DataError`` if it is bad."""
+        return self._pairs[index].drawn().mask
+
     def classes_in(self, index: int) -> list[int]:
         """The classes in a pair's mask, sorted, without reading its image. Raises ``DataError`` if the mask is bad."""
-        values = set(np.unique(self._pairs[index].drawn().mask).tolist())
+        values = set(np.unique(self.raw_mask(index)).tolist())
         if self._meaning[1] and IGNORE in values:
             values.add(1)
         return sorted(values - {0, IGNORE})

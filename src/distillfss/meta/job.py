@@ -44,7 +44,7 @@ class Job:
         return hashlib.sha256(identity.encode()).hexdigest()
 
     def views_fingerprint(self, views: int) -> str:
-        """Hex digest of what decides the features: settings that concern views, source files by name and size."""
+        """Hex digest of what decides the features: settings that concern views, source files by size, drawn masks."""
         c = self.config
         weights = weights_sha256(c.backbone, c.backbone_weights)
         made_of = (c.backbone, weights, c.size, c.views, c.synthetic, c.hold_out, c.seed, views)
@@ -53,6 +53,8 @@ class Job:
             for index, name in enumerate(folder.names):
                 sizes = folder.image_path(index).stat().st_size, folder.mask_path(index).stat().st_size
                 digest.update(f"{name} {sizes}".encode())
+                if folder.format != "index-png":  # a file may annotate many images, or an image have many files
+                    digest.update(repr(folder.class_names).encode() + folder.raw_mask(index).tobytes())
         return digest.hexdigest()
 
 

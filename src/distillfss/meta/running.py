@@ -77,7 +77,7 @@ def meta_train(
     Parameters
     ----------
     sources
-        Folders of annotated images (``images/``, ``masks/``, ``meta.json``).
+        Folders of annotated images, in any format of ``io.annotations``.
     config
         Settings.
     state

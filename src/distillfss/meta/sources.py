@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distillfss.errors import DataError, UsageError
-from distillfss.io.decode import read_image
 from distillfss.io.labelled import LabelledFolder
-from distillfss.io.masks import IGNORE, read_mask
+from distillfss.io.masks import IGNORE
 from distillfss.meta.synthetic import scene_view
 from distillfss.preprocess import at_working_size
 from distillfss.training.augment import PLAIN, Strength, render
@@ -128,7 +127,7 @@ class Sources:
 
     def _classes_of(self, image: int) -> set[int]:
         folder, index = self._images[image]
-        values = self._tables[id(folder)][np.unique(read_mask(folder.mask_path(index)))]
+        values = self._tables[id(folder)][folder.classes_in(index)]
         return {int(value) - 1 for value in values if value > 0}
 
     def _photographs(self, shown: Sequence[set[int]], views: float, room: int) -> list[ViewInfo]:
@@ -173,7 +172,7 @@ class Sources:
 
     def _texture(self, random: np.random.Generator) -> NDArray[np.uint8]:
         folder, index = self._images[int(random.integers(len(self._images)))]
-        return read_image(folder.image_path(index)).pixels
+        return folder.image(index)
 
 
 def open_sources(paths: Sequence[Path]) -> list[LabelledFolder]:

@@ -1,4 +1,4 @@
-"""What a folder in our layout holds, and whether that is what it should be."""
+"""What the folder of a data set holds, and whether that is what it should be."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from distillfss.bench.contents import open_dataset
 from distillfss.bench.releases.base import Release
 from distillfss.errors import DataError
-from distillfss.io.labelled import LabelledFolder
-from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, read_legend
-from distillfss.io.masks import IGNORE, read_mask
+from distillfss.io.annotations import is_annotated
+from distillfss.io.annotations.base import Pictures
+from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names
+from distillfss.io.masks import IGNORE
 from distillfss.io.opening import open_picture
 
 Progress = Callable[[str, int, int], None]
@@ -33,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Survey:
-    """Figures of a folder in our layout.
+    """Figures of a data set.
 
     Attributes
     ----------
@@ -64,22 +66,33 @@ def is_dataset(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
+def datasets_in(folder: Path) -> list[Path]:
+    """The folder itself if it is in our layout, else its sub-folders with annotated images, else itself if it has some.
+
+    In that order, because some formats are also looked for one folder further down.
+    """
+    if is_dataset(folder):
+        return [folder]
+    inside = sorted(path for path in folder.iterdir() if is_annotated(path) and Pictures(path).paths)
+    return inside or [folder] * is_annotated(folder)
+
+
 def survey(folder: Path, progress: Progress | None = None, meta: Mapping[str, Any] | None = None) -> Survey:
-    """Read every mask, and the header of every image, of a folder in our layout.
+    """Read every mask, and the header of every image, of a data set.
 
     Parameters
     ----------
     meta
         Content of ``meta.json`` where the file is not written yet.
     """
-    labelled = LabelledFolder.open(folder)
-    legend = _legend(folder, meta)
+    labelled = open_dataset(folder)
+    legend = labelled.legend if meta is None else _legend(meta)
     sizes: Counter[str] = Counter()
     shares: list[dict[int, float]] = []
     faults = []
     for index in range(len(labelled)):
         try:
-            mask = read_mask(labelled.mask_path(index))
+            mask = labelled.raw_mask(index)
             with open_picture(labelled.image_path(index)) as image:
                 size = image.size
         except DataError as fault:
@@ -115,9 +128,7 @@ def survey(folder: Path, progress: Progress | None = None, meta: Mapping[str, An
     )
 
 
-def _legend(folder: Path, meta: Mapping[str, Any] | None) -> Legend:
-    if meta is None:
-        return read_legend(folder)
+def _legend(meta: Mapping[str, Any]) -> Legend:
     return Legend(foreground_names(meta["classes"]), meta["ignore_index"] is not None)
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distillfss.bench.protocol import PROTOCOLS, SUPPORT_TEXTS
-from distillfss.bench.report import plots, tables
+from distillfss.bench.report import overall, plots, published_tables, tables
 from distillfss.bench.report.pictures import Gallery, gallery
 from distillfss.bench.report.plots import Plot
 from distillfss.bench.report.provenance import provenance
 from distillfss.bench.report.tables import Table
-from distillfss.bench.results import ResultsFolder, Row
+from distillfss.bench.results import Gathered, ResultsFolder, Row
 from distillfss.bench.summary import Arena, Summary, summarise
 from distillfss.errors import DataError
 
@@ -24,6 +24,7 @@ class DatasetPart:
     accuracy: Table
     own_size: Table
     classes: Table | None
+    published: Table | None
     gallery: Gallery | None
 
 
@@ -34,7 +35,7 @@ class ArenaPart:
     title: str
     protocol: str
     support: str
-    ranks: Table | None
+    overall: tuple[Table, ...]
     rank_plot: Plot | None
     plots: tuple[Plot, ...]
     datasets: tuple[DatasetPart, ...]
@@ -70,11 +71,13 @@ class Content:
         return [p for p in [*found, *(part.plot for part in self.supports)] if p is not None]
 
 
-def content_of(folder: ResultsFolder, data: Path | None = None, *, pictures: bool = True) -> Content:
+def content_of(folders: Sequence[ResultsFolder], data: Path | None = None, *, pictures: bool = True) -> Content:
     """Put a report together.
 
     Parameters
     ----------
+    folders
+        Where the results are, at least one.
     data
         The folder of data sets, for the pictures; by default where the last run found them.
     pictures
@@ -88,16 +91,18 @@ def content_of(folder: ResultsFolder, data: Path | None = None, *, pictures: boo
         If Matplotlib is missing.
     """
     plots.check_matplotlib()
-    rows = folder.rows()
-    if not rows:
-        raise DataError("holds no results", cure="Make some with 'distillfss bench run'", path=folder.rows_file)
+    for folder in folders:
+        if not folder.rows():
+            raise DataError("holds no results", cure="Make some with 'distillfss bench run'", path=folder.rows_file)
+    gathered = Gathered(folders)
+    rows = gathered.rows()
     summary = summarise(rows.values())
-    runs = folder.runs()
+    runs = gathered.runs()
     root = (data or data_of(runs)) if pictures else None
     methods = tuple(dict.fromkeys(label for arena in summary.arenas for label in arena.labels))
     parts = []
     for number, arena in enumerate(summary.arenas):
-        galleries = [gallery(arena, dataset, folder, root) if pictures else None for dataset in arena.datasets]
+        galleries = [gallery(arena, dataset, gathered, root) if pictures else None for dataset in arena.datasets]
         parts.append(_arena_part(arena, galleries, number, methods))
     return Content(
         cells=len(summary.rows),
@@ -106,7 +111,7 @@ def content_of(folder: ResultsFolder, data: Path | None = None, *, pictures: boo
         supports=tuple(_supports(summary, methods)),
         datasets=tables.dataset_table(summary),
         failed=tables.failed_table(summary),
-        published=tables.published_table(),
+        published=published_tables.published_table(),
         commands=commands_of(runs, summary.rows),
         provenance=tuple(provenance(summary)),
     )
@@ -131,6 +136,8 @@ def _arena_part(arena: Arena, galleries: Sequence[Gallery | None], number: int, 
     title = f"Protocol “{arena.protocol}”, {arena.support} support"
     if arena.unlabeled:
         title += f", {arena.unlabeled} images without annotation"
+    # only there are the splits and shots those of the published figures
+    paper = arena.protocol == "paper" and arena.support == "even"
     parts = []
     for dataset, shown in zip(arena.datasets, galleries, strict=True):
         parts.append(
@@ -138,15 +145,17 @@ def _arena_part(arena: Arena, galleries: Sequence[Gallery | None], number: int, 
                 accuracy=tables.accuracy_table(arena, dataset),
                 own_size=tables.accuracy_table(arena, dataset, own_size=True),
                 classes=tables.class_table(arena, dataset),
+                published=published_tables.published_beside(dataset, arena.shots(dataset)) if paper else None,
                 gallery=shown,
             )
         )
     known = PROTOCOLS.get(arena.protocol)
+    found = (overall.mean_table(arena), overall.difference_table(arena), tables.rank_table(arena))
     return ArenaPart(
         title=title,
         protocol=known.text if known else "",
         support=SUPPORT_TEXTS.get(arena.support, arena.support),
-        ranks=tables.rank_table(arena),
+        overall=tuple(table for table in found if table is not None),
         rank_plot=plots.mean_ranks(arena, f"ranks-{number}", methods),
         plots=(
             plots.iou_over_shots(arena, f"shots-{number}", methods),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from distillfss.bench.contents import find_dataset
+from distillfss.bench.contents import find_dataset, open_dataset
 from distillfss.bench.report.tables import shots_text
-from distillfss.bench.results import ResultsFolder, Row
+from distillfss.bench.results import Gathered, Row
 from distillfss.bench.summary import Arena, shown_images
 from distillfss.errors import DistillFSSError
 from distillfss.io.labelled import LabelledFolder
@@ -36,7 +36,7 @@ class Gallery:
     classes: tuple[tuple[str, str], ...] = ()
 
 
-def gallery(arena: Arena, dataset: str, folder: ResultsFolder, data: Path | None) -> Gallery:
+def gallery(arena: Arena, dataset: str, folder: Gathered, data: Path | None) -> Gallery:
     """Median and worst test image of a data set.
 
     Parameters
@@ -50,7 +50,7 @@ def gallery(arena: Arena, dataset: str, folder: ResultsFolder, data: Path | None
     if data is None:
         return Gallery("The data sets are not where they were; say where with --data to get pictures.")
     try:
-        labelled = LabelledFolder.open(find_dataset(data, dataset))
+        labelled = open_dataset(find_dataset(data, dataset))
         shelves = tuple(
             _shelf(title, name, labelled, shown.rows, folder)
             for title, name in (("Median image", shown.median), ("Worst image", shown.worst))
@@ -66,7 +66,7 @@ def gallery(arena: Arena, dataset: str, folder: ResultsFolder, data: Path | None
     return Gallery(note, shelves, tuple(zip(labelled.class_names, keys, strict=True)))
 
 
-def _shelf(title: str, name: str, labelled: LabelledFolder, rows: dict[str, Row], folder: ResultsFolder) -> Shelf:
+def _shelf(title: str, name: str, labelled: LabelledFolder, rows: dict[str, Row], folder: Gathered) -> Shelf:
     sample = labelled[labelled.names.index(name)]
     image = for_display(sample.image, LONGEST)
     pictures = [

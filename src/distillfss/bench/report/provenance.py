@@ -26,6 +26,9 @@ def provenance(summary: Summary) -> list[tuple[str, str]]:
     ]
     if summary.superseded:
         facts.append(("left out", f"{summary.superseded} older results of cells that were computed again"))
+    if summary.outdated:
+        why = "because the data set's files or split, or the method, have changed since"
+        facts.append(("left out as well", f"{summary.outdated} older results, {why}"))
     return [(name, text) for name, text in facts if text]
 
 

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from distillfss.bench.published import PUBLISHED, SOURCE
 from distillfss.bench.results import Row
 from distillfss.bench.summary import Arena, Entry, Spread, Summary
 
@@ -91,7 +90,7 @@ def accuracy_table(arena: Arena, dataset: str, *, own_size: bool = False) -> Tab
         for label, entries, values in zip(labels, found, spreads, strict=True)
     ]
     medians = [[spread.median if spread else -math.inf for spread in row] for row in spreads]
-    best = _best(medians)
+    best = best_places(medians)
     trivial = _trivial(arena, dataset, measure)
     if trivial is not None:
         name, iou = trivial
@@ -111,7 +110,7 @@ def seeds_text(entries: Sequence[Entry]) -> str:
     return f"median (minimum to maximum) over seeds {listed}{', as far as computed' if uneven else ''}"
 
 
-def _best(medians: Sequence[Sequence[float]]) -> frozenset[tuple[int, int]]:
+def best_places(medians: Sequence[Sequence[float]]) -> frozenset[tuple[int, int]]:
     """Places of the highest number of each column, the first column being names."""
     places = set()
     for column in range(len(medians[0]) if medians else 0):
@@ -148,7 +147,7 @@ def class_table(arena: Arena, dataset: str) -> Table | None:
         rows.append((label, *(cell_text(entry, spread, 100) for spread in spreads)))
         medians.append([spread.median if spread else -math.inf for spread in spreads])
     note = f"IoU in per cent at 384×384, {shots_text(shots)}: {seeds_text(arena.of(dataset, shots))}."
-    return Table(f"{dataset}, class by class", note, ("method", *classes), tuple(rows), _best(medians))
+    return Table(f"{dataset}, class by class", note, ("method", *classes), tuple(rows), best_places(medians))
 
 
 def rank_table(arena: Arena) -> Table | None:
@@ -169,7 +168,7 @@ def rank_table(arena: Arena) -> Table | None:
         left = ", ".join(f"{dataset} with {shots_text(k)}" for dataset, k in ranks.left_out)
         note += f" Left out, because not every method has the same seeds there: {left}."
     lowest = [[-float(text) for text in row[1:]] for row in rows]
-    return Table("Mean rank", note, ("method", "all", *map(shots_text, shots)), tuple(rows), _best(lowest))
+    return Table("Mean rank", note, ("method", "all", *map(shots_text, shots)), tuple(rows), best_places(lowest))
 
 
 def cost_table(arena: Arena) -> Table:
@@ -181,7 +180,9 @@ def cost_table(arena: Arena) -> Table:
         fits = []
         for k in shots:
             entry = _joined(arena.of(shots=k, label=label))
-            fits.append(cell_text(entry, entry.spread("seconds", "fit"), 1) if entry.seeds else NOTHING)
+            spread = entry.spread("seconds", "fit")
+            # which cells failed is told with their scores
+            fits.append(spread.text() if spread else "failed" if entry.failed else NOTHING)
         image, memory = whole.spread("seconds", "per_image"), whole.spread("peak_mb")
         rows.append(
             (
@@ -247,24 +248,6 @@ def failed_table(summary: Summary) -> Table | None:
     rows = [(*(str(row[key]) for key in keys), " ".join(row["error"]["message"].split())) for row in summary.failed]
     return Table(
         "Failed", "", ("data set", "method", "shots", "seed", "error"), tuple(rows), words=frozenset({0, 1, 4})
-    )
-
-
-def published_table() -> Table:
-    """Figures from the paper, with their source."""
-    rows = [
-        (item.dataset, item.method, ", ".join(f"{iou:.1f} ({k})" for k, iou in item.iou.items())) for item in PUBLISHED
-    ]
-    note = (
-        "Not measured here: other splits, other machines, the best of several runs chosen on the test set. Foreground "
-        f"IoU in per cent at 384 px, in brackets the number of support images in all. Source: {SOURCE}."
-    )
-    return Table(
-        "Published figures of other methods",
-        note,
-        ("data set", "method", "IoU (images)"),
-        tuple(rows),
-        words=frozenset({0, 1, 2}),
     )
 
 

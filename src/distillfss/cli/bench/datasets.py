@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def command(folder: Path | None, as_json: bool, debug: bool) -> dict[str, Any]:
     """List the official releases that 'distillfss bench prepare' reads, or what is in FOLDER.
 
-    Any folder with images/ and masks/ is a data set; what 'prepare' wrote is also compared with what is known of the
-    release.
+    Any folder of annotated images is a data set, in every format that 'fit' reads; what 'prepare' wrote is also
+    compared with what is known of the release.
     """
     if folder is not None:
         return _list_folder(folder, as_json)
@@ -78,15 +78,15 @@ def _describe(release: Release) -> dict[str, Any]:
 
 
 def _list_folder(folder: Path, as_json: bool) -> dict[str, Any]:
-    from distillfss.bench.releases.survey import is_dataset
+    from distillfss.bench.releases.survey import datasets_in
 
     if not folder.is_dir():
         raise DataError("there is no such folder", cure="Check the path", path=folder)
-    inside = [folder] if is_dataset(folder) else sorted(path for path in folder.iterdir() if is_dataset(path))
+    inside = datasets_in(folder)
     if not inside:
         raise DataError(
             "holds no data set",
-            cure="Give a folder with images/ and masks/, or one whose sub-folders have them",
+            cure="Give a folder of annotated images, or one whose sub-folders are such",
             path=folder,
         )
     listed = []

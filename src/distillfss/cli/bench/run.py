@@ -47,7 +47,7 @@ class ManyValues(click.Command):
 
 @click.command("run", cls=ManyValues, short_help="Fit and test methods on data sets, shots and seeds.")
 @click.option(
-    "--data", type=options.PATH, required=True, metavar="ROOT", help="A folder of data sets, as 'prepare' makes them."
+    "--data", type=options.PATH, required=True, metavar="ROOT", help="A folder of data sets, in any format 'fit' reads."
 )
 @click.option("--datasets", multiple=True, required=True, metavar="NAME...", help="Data sets in it.")
 @click.option(

@@ -24,7 +24,7 @@ from distillfss.io.annotations import (
 from distillfss.io.annotations.base import Annotations, Format, is_dir
 from distillfss.io.legend import read_legend
 
-__all__ = ["AUTO", "FORMATS", "Annotations", "Format", "detect_format", "read_annotations"]
+__all__ = ["AUTO", "FORMATS", "Annotations", "Format", "detect_format", "is_annotated", "read_annotations"]
 
 AUTO = "auto"
 
@@ -71,6 +71,11 @@ def detect_format(folder: Path) -> tuple[str, str]:
             path=folder,
         )
     return (others[0] if others else "index-png"), ""
+
+
+def is_annotated(folder: Path) -> bool:
+    """Whether this is a folder of annotated images, as far as can be told without reading them."""
+    return is_dir(folder) and any(format.detect(folder) for format in FORMATS.values())
 
 
 def read_annotations(folder: Path, chosen: Sequence[str] | None = None, format: str = AUTO) -> Annotations:
