@@ -69,6 +69,7 @@ def new_classes(model: Segmenter, support: SupportSet) -> NewClasses:
             f"{len(model.class_names)} classes and {len(fresh)} new ones are more than {MAX_CLASSES}",
             cure="Take some away with --remove, or fit a second model",
         )
+    notices += _reading_notices(model, support)
     if known:
         notices.append(f"the model knows {', '.join(known)}: what the masks say of it only tells what is not new")
     table = np.zeros(256, np.uint8)
@@ -77,6 +78,17 @@ def new_classes(model: Segmenter, support: SupportSet) -> NewClasses:
         table[names.index(name) + 1] = value
     samples = [Sample(s.name, s.image, table[s.mask], s.shrunk) for s in support.samples]
     return NewClasses(SupportSet(samples, fresh, support.notices, support.reading), known, tuple(notices))
+
+
+def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
+    """Maps and scans have to be read as the model's own were (``meta.json``: bands, range)."""
+    theirs = model.summary.get("reading") or {}
+    if support.reading and support.reading != theirs:
+        raise UsageError(
+            f"the new images were read with {support.reading}, those of the model with {theirs or 'the usual ones'}",
+            cure="Name the model's bands and range in meta.json",
+        )
+    return [f"the model's images were read with {theirs}, the new ones are not"] if theirs != support.reading else []
 
 
 def check_extendable(model: Segmenter) -> None:
