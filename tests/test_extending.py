@@ -17,8 +17,9 @@ from test_artifact import make_segmenter
 
 from distillfss import FitConfig, Segmenter, SupportSet, extend
 from distillfss.errors import FitInterrupted, ModelFileError, UsageError
-from distillfss.extending import joined, new_classes
+from distillfss.extending import GIVE_WAY, config_for, joined, new_classes
 from distillfss.extension_effects import effects
+from distillfss.fitting import FitRun
 from distillfss.models.composite import StudentParts, side_by_side
 from distillfss.models.student import Student
 from distillfss.preprocess import at_working_size
@@ -125,6 +126,16 @@ def test_what_was_done_is_in_the_summary(old: Segmenter, extended: Segmenter) ->
     assert model.summary["removed"] == [{"classes": ["class_1"]}]
     assert model.summary["images"] == old.summary["images"]
     assert "extended" not in old.summary
+
+
+def test_a_new_class_gives_way_to_old_ones_and_not_to_background(old: Segmenter) -> None:
+    """Beside nothing it decides as it learnt to; beside an old class it is weaker than it was by a fixed number."""
+    run = FitRun(third_class(), config_for(old, instant()), lambda _: None, beside=old)
+    learnt = run.segmenter()
+    placed = extend(old, third_class(), instant()).without(*old.class_names)
+    a, b = (answers(model, IMAGES[0])[1].double() for model in (learnt, placed))
+    torch.testing.assert_close(b, a - GIVE_WAY, atol=1e-5, rtol=0)
+    assert np.array_equal(learnt(IMAGES[0]), placed(IMAGES[0]))
 
 
 # The file
