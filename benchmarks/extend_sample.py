@@ -2,7 +2,7 @@
 
     python benchmarks/extend_sample.py folders TRY
     cd TRY
-    distillfss fit nuclei --out nuclei.safetensors
+    distillfss fit nuclei --out nuclei.safetensors --size 256 --effort 0.5
     distillfss extend nuclei.safetensors fibres --out both.safetensors
     cd -
     python benchmarks/extend_sample.py picture TRY docs/pictures/extend.jpg

@@ -21,6 +21,8 @@ from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 
 EXTENDABLE = "distillfss"
+SHARE_OF_STEPS = 0.5
+"""Of the steps that a fit of the new images alone would take; twice as many made the new class no better."""
 GIVE_WAY = 1.0
 """Logits that new classes give the old ones in advance: in doubt, what was there stays.
 
@@ -140,7 +142,8 @@ def extend(
         Images of the new classes, annotated for these alone or for old classes too (``SupportSet``, or a folder).
         Background means "none of the new classes"; it may be anything the model knows.
     config
-        Settings of the fit; backbone, size and device are those of the model, whatever is said here.
+        Settings of the fit; backbone, size and device are those of the model, whatever is said here. ``effort`` 1
+        means half the steps of a fit.
     state, progress
         As for ``fit``.
 
@@ -171,9 +174,11 @@ def extend(
 
 
 def config_for(model: Segmenter, config: FitConfig | None) -> FitConfig:
-    """The settings, with the model's backbone, size and device."""
+    """The settings, with the model's backbone, size and device, and fewer steps than a fit."""
+    config = FitConfig() if config is None else config
     return replace(
-        FitConfig() if config is None else config,
+        config,
+        effort=SHARE_OF_STEPS * config.effort,
         backbone=model.info.backbone,
         backbone_weights=None,
         size=model.size,
