@@ -26,8 +26,9 @@ from distillfss.model_info import FETCH_AGAIN, MAX_CLASSES, ModelInfo, parsed_in
 __all__ = ["MAX_CLASSES", "ModelInfo", "load_strictly", "load_student", "read_model", "tensors_sha256", "write_model"]
 
 FORMAT = "distillfss-model"
-FORMAT_VERSION = 2
-"""The newest that is read. An ordinary model is written as version 1, one of several students as version 2."""
+FORMAT_VERSION = 1
+PARTS_VERSION = 2
+"""Of a model with several students, which a reader from before there were any refuses; the newest that is read."""
 MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
 """Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
 MAX_BACKBONE_BYTES = 32 * 2**30
@@ -90,7 +91,7 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
 def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
     if metadata.get("format") != FORMAT:
         raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
-    format_version(metadata, FORMAT_VERSION, path, FETCH_AGAIN)
+    format_version(metadata, PARTS_VERSION, path, FETCH_AGAIN)
     info = parsed_info(metadata.get("info"), path)
     if metadata["format_version"] != _version(info):
         raise ModelFileError("its description does not fit its format version", path=path, cure=FETCH_AGAIN)
@@ -100,7 +101,7 @@ def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
 
 
 def _version(info: ModelInfo) -> str:
-    return str(FORMAT_VERSION if info.parts else FORMAT_VERSION - 1)
+    return str(PARTS_VERSION if info.parts else FORMAT_VERSION)
 
 
 def load_student(info: ModelInfo, layers: Sequence[Layer], tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
