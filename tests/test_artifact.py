@@ -129,7 +129,7 @@ def test_missing_file_and_folder(tmp_path):
 
 def test_a_newer_format_says_update(model):
     rewritten(model, format_version="99")
-    with pytest.raises(ModelFileError, match=r"version 99 is newer than 1.*Update distillfss"):
+    with pytest.raises(ModelFileError, match=r"version 99 is newer than 2.*Update distillfss"):
         Segmenter.load(model)
 
 

@@ -6,11 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["FitConfig", "Segmenter", "SupportSet", "__version__", "evaluate", "fit"]
+__all__ = ["FitConfig", "Segmenter", "SupportSet", "__version__", "evaluate", "extend", "fit"]
 
 if TYPE_CHECKING:
     from distillfss.config import FitConfig
     from distillfss.evaluation import evaluate
+    from distillfss.extending import extend
     from distillfss.fitting import fit
     from distillfss.segmenter import Segmenter
     from distillfss.support import SupportSet
@@ -26,6 +27,7 @@ _HOMES = {
     "Segmenter": "distillfss.segmenter",
     "SupportSet": "distillfss.support",
     "evaluate": "distillfss.evaluation",
+    "extend": "distillfss.extending",
     "fit": "distillfss.fitting",
 }
 

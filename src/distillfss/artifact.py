@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
+from distillfss.backbones.base import Layer
 from distillfss.checkpoints.guarded import (
     check_file,
     format_version,
@@ -23,10 +23,12 @@ from distillfss.io.description import printable
 from distillfss.io.files import atomic_write
 from distillfss.model_info import FETCH_AGAIN, MAX_CLASSES, ModelInfo, parsed_info
 
-__all__ = ["MAX_CLASSES", "ModelInfo", "load_strictly", "read_model", "tensors_sha256", "write_model"]
+__all__ = ["MAX_CLASSES", "ModelInfo", "load_strictly", "load_student", "read_model", "tensors_sha256", "write_model"]
 
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
+PARTS_VERSION = 2
+"""Of a model with several students, which a reader from before there were any refuses; the newest that is read."""
 MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
 """Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
 MAX_BACKBONE_BYTES = 32 * 2**30
@@ -46,8 +48,8 @@ def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> N
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
-        "info": json.dumps(asdict(info)),
+        "format_version": _version(info),
+        "info": json.dumps(info.to_dict()),
         "sha256": tensors_sha256(plain),
     }
     atomic_write(path, save(plain, metadata))
@@ -89,14 +91,53 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
 def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
     if metadata.get("format") != FORMAT:
         raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
-    format_version(metadata, FORMAT_VERSION, path, FETCH_AGAIN)
+    format_version(metadata, PARTS_VERSION, path, FETCH_AGAIN)
     info = parsed_info(metadata.get("info"), path)
+    if metadata["format_version"] != _version(info):
+        raise ModelFileError("its description does not fit its format version", path=path, cure=FETCH_AGAIN)
     if info.architecture not in MAX_BYTES:
         raise ModelFileError(f"unknown architecture {info.architecture!r}", path=path, cure="Update distillfss")
     return info
 
 
-def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+def _version(info: ModelInfo) -> str:
+    return str(PARTS_VERSION if info.parts else FORMAT_VERSION)
+
+
+def load_student(info: ModelInfo, layers: Sequence[Layer], tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The student of a model file, or several side by side; each is built only if those before it are in the file.
+
+    Raises
+    ------
+    ModelFileError
+        If the tensors are not those of such students, or these do not fit the backbone.
+    """
+    from distillfss.models.composite import StudentParts
+    from distillfss.models.students import STUDENTS
+
+    members: list[nn.Module] = []
+    with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
+        for number, part in enumerate(info.parts or ((True,) * len(info.class_names),)):
+            try:
+                member = STUDENTS[info.architecture](layers, len(part))
+            except ValueError as error:
+                problem = f"a student of architecture {info.architecture!r} does not fit {info.backbone}"
+                raise ModelFileError(problem, path=path, cure=FETCH_AGAIN) from error
+            load_strictly(member, tensors, f"student.members.{number}." if info.parts else "student.", path)
+            members.append(member)
+    if not info.parts:
+        return members[0]
+    student = StudentParts(members, info.parts)
+    unknown = {name for name in tensors if name.startswith("student.")}
+    unknown -= {f"student.{name}" for name in student.state_dict()}
+    if unknown:
+        raise ModelFileError(
+            f"{len(unknown)} tensors belong to no student ({printable(min(unknown))})", path=path, cure=FETCH_AGAIN
+        )
+    return student
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
     """Load the tensors under ``prefix`` into a module; every name and shape must fit.
 
     Raises

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distillfss import __version__
-from distillfss.artifact import ModelInfo
+from distillfss.artifact import ModelInfo, tensors_sha256
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted, UsageError
@@ -34,6 +34,7 @@ from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import Phase, PhaseRunner
 from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.rivals import Rivals
 from distillfss.training.state import FitState, load_state, save_state
 from distillfss.training.targets import class_masks
 from distillfss.training.transfer import Transfer
@@ -99,10 +100,13 @@ def fit(
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
     run = FitRun(support, config, tell)
-    path = None if state is None else Path(state)
-    weights = f"{run.backbone_sha256} {run.start.sha256}"
-    identity = f"{support.fingerprint()} {config.fingerprint()} {weights} {__version__} {torch.__version__}"
-    fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+    run_to_the_end(run, None if state is None else Path(state), tell)
+    return run.segmenter()
+
+
+def run_to_the_end(run: FitRun, path: Path | None, tell: Callable[[Progress], None]) -> None:
+    """Take all steps that are left, from the state in ``path`` on if it is of this run; see ``fit``."""
+    fingerprint = run.fingerprint()
     if path is not None and (found := load_state(path, fingerprint)) is not None:
         run.restore(found)
         tell(run.progress(f"going on at step {run.steps_done} of {run.steps_in_all}"))
@@ -118,7 +122,6 @@ def fit(
                 raise _interrupted(run, path)
     if path is not None:
         save_state(path, run.state(), fingerprint)
-    return run.segmenter()
 
 
 def _interrupted(run: FitRun, path: Path | None) -> FitInterrupted:
@@ -137,21 +140,29 @@ class FitRun:
         What to learn from, and how.
     tell
         Told what is being prepared.
+    beside
+        A model whose classes stay as they are while those of ``support`` are learnt beside them, on its backbone and
+        its standardisation; ``config`` names its backbone, size and device. None to start anew.
     """
 
-    def __init__(self, support: SupportSet, config: FitConfig, tell: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        support: SupportSet,
+        config: FitConfig,
+        tell: Callable[[Progress], None],
+        beside: Segmenter | None = None,
+    ) -> None:
         self.support = support
         self.config = config
+        self.beside = beside
         self.device = resolve_device(config.device)
         self.seconds = 0.0
         self.validation_seconds = 0.0
         self._started = time.perf_counter()
         ways, shots = len(support.class_names), len(support)
         tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
-        self.backbone = load_backbone(config.backbone, config.backbone_weights).to(self.device)
-        self.backbone_sha256 = weights_sha256(config.backbone, config.backbone_weights)
+        rivals = self._take_frozen_parts()
         layers = self.backbone.layers
-        self.standardize = Standardize(layers).to(self.device)
         augmenter = Augmenter(support, config.size)
         self.plain = self._plain_views(augmenter, tell)
         with torch.random.fork_rng(devices=[]):
@@ -188,6 +199,7 @@ class FitRun:
                 steps=config.transfer_steps(shots) if config.use_teacher else 0,
                 queries=config.queries(ways),
                 shots=config.episode_shots,
+                rivals=rivals,
             ),
             Distill(
                 self.student,
@@ -200,10 +212,23 @@ class FitRun:
                 shots=config.answer_shots,
                 answer_weight=config.answer_weight if config.use_teacher else 0,
                 map_weight=config.map_weight if config.use_teacher else 0,
+                rivals=rivals,
             ),
         ]
         self._phase = 0
         self._runner = self._start_phase()
+
+    def _take_frozen_parts(self) -> Rivals:
+        """Backbone, standardisation and fixed classes: those of the model beside, or new ones."""
+        if self.beside is not None:
+            self.backbone, self.standardize, student = self.beside.parts
+            self.backbone_sha256 = self.beside.info.backbone_sha256
+            return Rivals(student, len(self.beside.class_names))
+        weights = self.config.backbone_weights
+        self.backbone = load_backbone(self.config.backbone, weights).to(self.device)
+        self.backbone_sha256 = weights_sha256(self.config.backbone, weights)
+        self.standardize = Standardize(self.backbone.layers).to(self.device)
+        return Rivals()
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
@@ -211,13 +236,14 @@ class FitRun:
 
     @torch.no_grad()
     def _plain_views(self, augmenter: Augmenter, tell: Callable[[Progress], None]) -> list[EncodedView]:
-        """Calibrate the standardisation on the support, and encode every image of it once, unaugmented."""
+        """Calibrate a new standardisation on the support, and encode every image of it once, unaugmented."""
         views = [augmenter.plain(source) for source in range(len(augmenter))]
         raw = []
         for number, view in enumerate(views):
             raw.append(self.backbone(view.image[None].to(self.device)))
             tell(Progress("prepare", number + 1, len(views), "looking at the support"))
-        self.standardize.calibrate(raw)
+        if self.beside is None:
+            self.standardize.calibrate(raw)
         self.strangeness_limit = limit(raw, self.backbone.layers)
         return [
             EncodedView(self.standardize(features), view.mask[None].to(self.device), view.source, number)
@@ -310,6 +336,19 @@ class FitRun:
         shown = Batch.of(self.plain)
         masks = class_masks(shown.masks, len(self.support.class_names))
         return self.teacher.support_tokens(shown.features, masks, self.probe)
+
+    def fingerprint(self) -> str:
+        """Hex digest of everything that decides the outcome."""
+        weights = f"{self.backbone_sha256} {self.start.sha256}"
+        identity = (
+            f"{self.support.fingerprint()} {self.config.fingerprint()} {weights} {__version__} {torch.__version__}"
+        )
+        if self.beside is not None:
+            tensors = {f"{n}.{k}": t for n, part in enumerate(self.beside.parts) for k, t in part.state_dict().items()}
+            identity += (
+                f" {self.beside.class_names} {tensors_sha256({k: t.cpu().contiguous() for k, t in tensors.items()})}"
+            )
+        return hashlib.sha256(identity.encode()).hexdigest()
 
     def state(self) -> FitState:
         """Everything that decides what follows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class ModelInfo:
         Version that wrote the file.
     architecture
         Which student it is: ``distillfss``, or ``dcama`` for the paper's own.
+    parts
+        Of a model that was extended: for each of its students, which of the student's classes are the model's, in the
+        order of ``class_names``. Empty for the one student of an ordinary model.
     """
 
     class_names: tuple[str, ...]
@@ -48,6 +51,12 @@ class ModelInfo:
     summary: dict[str, Any] = field(default_factory=dict)
     library_version: str = __version__
     architecture: str = "distillfss"
+    parts: tuple[tuple[bool, ...], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe; an ordinary model is described as it was before there were parts."""
+        fields = asdict(self)
+        return fields if self.parts else {key: value for key, value in fields.items() if key != "parts"}
 
 
 def parsed_info(text: str | None, path: Path) -> ModelInfo:
@@ -70,10 +79,29 @@ def parsed_info(text: str | None, path: Path) -> ModelInfo:
             summary=dict(raw["summary"]),
             library_version=text_of(raw, "library_version"),
             architecture=text_of(raw, "architecture", "distillfss"),
+            parts=_parts(raw.get("parts", [])),
         )
     except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
         reason = printable(error.problem if isinstance(error, DataError) else repr(error))
         raise ModelFileError(f"its description is damaged ({reason})", path=path, cure=FETCH_AGAIN) from error
-    if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048:
+    if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048 or not _parts_fit(info):
         raise ModelFileError("its description holds impossible numbers", path=path, cure=FETCH_AGAIN)
     return info
+
+
+def _parts(raw: Any) -> tuple[tuple[bool, ...], ...]:
+    """Lists of true and false, and nothing else. Raises ``ValueError``."""
+    if not isinstance(raw, list) or not all(isinstance(part, list) for part in raw):
+        raise ValueError("parts are no lists")
+    if not all(isinstance(kept, bool) for part in raw for kept in part):
+        raise ValueError("parts hold something else than true and false")
+    return tuple(tuple(part) for part in raw)
+
+
+def _parts_fit(info: ModelInfo) -> bool:
+    """Whether the students hold the model's classes and are written as we write them: none without a class."""
+    if not info.parts:
+        return True
+    sizes = all(1 <= len(part) <= MAX_CLASSES and any(part) for part in info.parts)
+    ordinary = len(info.parts) == 1 and all(info.parts[0])
+    return sizes and not ordinary and sum(map(sum, info.parts)) == len(info.class_names)

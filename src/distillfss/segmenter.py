@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
 
-    from distillfss.backbones import Backbone, Layer
+    from distillfss.backbones import Backbone
+    from distillfss.config import FitConfig
+    from distillfss.fitting import Progress
     from distillfss.models.standardize import Standardize
+    from distillfss.support import SupportSet
 
     Picture = str | Path | Image.Image | NDArray[Any]
 
@@ -37,14 +40,6 @@ PREPROCESSING = {
 
 MAX_UNUSED_SHARE, MAX_UNUSED = 16, 64_000_000
 """A network with more parameters than this times those in the file, and this many more, is not built."""
-
-
-def students() -> dict[str, Callable[[Sequence[Layer], int], nn.Module]]:
-    """Student by architecture: a pyramid's layers and a number of classes to ``pyramid -> (logits, coarse maps)``."""
-    from distillfss.models.dcama import DcamaStudent
-    from distillfss.models.student import Student
-
-    return {"distillfss": Student, "dcama": DcamaStudent}
 
 
 class Segmenter:
@@ -195,6 +190,31 @@ class Segmenter:
         """Backbone, standardisation and student; what ``logits`` passes an image through, one after the other."""
         return self._backbone, self._standardize, self._student
 
+    def extend(
+        self,
+        support: SupportSet | str | Path,
+        config: FitConfig | None = None,
+        *,
+        state: str | Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Segmenter:
+        """A model that also knows the new classes of a support set; see ``distillfss.extend``."""
+        from distillfss.extending import extend
+
+        return extend(self, support, config, state=state, progress=progress)
+
+    def without(self, *names: str) -> Segmenter:
+        """A model that lacks some classes; the logits of the others stay the same to the last bit.
+
+        Raises
+        ------
+        UsageError
+            If a name is none of the model's, none would be left, or it is an ONNX model.
+        """
+        from distillfss.extending import without
+
+        return without(self, names)
+
     @property
     def embeds_backbone(self) -> bool:
         """Whether the backbone goes into the model file unasked: no package here has these weights."""
@@ -254,9 +274,7 @@ class Segmenter:
 
     @classmethod
     def _load_safetensors(cls, path: Path, device: str) -> Segmenter:
-        import torch
-
-        from distillfss.artifact import load_strictly, read_model
+        from distillfss.artifact import load_strictly, load_student, read_model
         from distillfss.backbones import TIMM, build_backbone, load_backbone, weights_sha256
         from distillfss.models.standardize import Standardize
         from distillfss.runtime import resolve_device
@@ -277,17 +295,8 @@ class Segmenter:
                 cure="Install the package version it was fitted with, or save it with the backbone embedded",
             )
         standardize = Standardize(backbone.layers)
-        with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
-            try:
-                student = students()[info.architecture](backbone.layers, len(info.class_names))
-            except ValueError as error:
-                raise ModelFileError(
-                    f"a student of architecture {info.architecture!r} does not fit {info.backbone}",
-                    path=path,
-                    cure="Copy the file again from where it was made",
-                ) from error
         load_strictly(standardize, tensors, "standardize.", path)
-        load_strictly(student, tensors, "student.", path)
+        student = load_student(info, backbone.layers, tensors, path)
         return cls(backbone, standardize, student, info, resolve_device(device))
 
     def __repr__(self) -> str:

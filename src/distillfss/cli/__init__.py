@@ -19,6 +19,7 @@ VERBS = {
     "pick": ("distillfss.cli.pick", "Choose the images worth annotating first."),
     "check": ("distillfss.cli.check", "Find every fault of a folder of annotated images."),
     "fit": ("distillfss.cli.fit", "Learn a model from a folder of annotated images."),
+    "extend": ("distillfss.cli.extend", "Add classes to a model, or take some away."),
     "export": ("distillfss.cli.export", "Write a model as one ONNX file that runs anywhere."),
     "predict": ("distillfss.cli.predict", "Write a mask for every image of a folder."),
     "evaluate": ("distillfss.cli.evaluate", "Compare a model's masks with annotated ones."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +218,11 @@ def run_fit(support: SupportSet, config: FitConfig, state: Path, show: Display) 
     show.update("loading PyTorch")
     from distillfss.fitting import fit
 
+    return fit(support, config, state=state, progress=training_progress(state, show))
+
+
+def training_progress(state: Path, show: Display) -> Callable[[Progress], None]:
+    """What ``fit`` and ``extend`` tell, shown; whether an earlier run goes on is said once."""
     found, begun = state.exists(), False
 
     def tell(now: Progress) -> None:
@@ -229,7 +235,7 @@ def run_fit(support: SupportSet, config: FitConfig, state: Path, show: Display) 
                 show.note(f"{state} is of other images or settings: starting over")
         show.update(PHASES.get(now.phase, now.phase), now.step, now.steps, now.message)
 
-    return fit(support, config, state=state, progress=tell)
+    return tell
 
 
 def fit_on_support(segmenter: Segmenter, support: SupportSet, show: Display) -> float | None:

@@ -171,14 +171,14 @@ def _content(model: onnx.ModelProto, segmenter: Segmenter, precision: str, check
     """The bytes of the file, its metadata among them; a valid ONNX model."""
     import onnx
 
-    info = replace(segmenter.info, backbone_embedded=True)
+    info = replace(segmenter.info, backbone_embedded=True, parts=())
     names = list(info.class_names)
     onnx.helper.set_model_props(
         model,
         {
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
-            "info": json.dumps(asdict(info)),
+            "info": json.dumps(info.to_dict()),
             "class_names": json.dumps(names),
             "size": str(info.size),
             "precision": precision,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.rivals import Rivals
 from distillfss.training.targets import every_other_pixel
 from distillfss.training.transfer import leave_one_out_tokens, probes_of
 
@@ -23,7 +23,10 @@ MOST_SHOWN = 16
 
 @dataclass(frozen=True)
 class Answer:
-    """The teacher's answer to one view: merged logits (1, n + 1, H / 4, W / 4) and coarse maps (1, n, h_l, w_l)."""
+    """The teacher's answer to one view: merged logits (1, n + 1, H / 4, W / 4) and coarse maps (1, n, h_l, w_l).
+
+    Rivals are part of the background.
+    """
 
     logits: Tensor
     maps: list[Tensor]
@@ -46,6 +49,8 @@ class Distill:
         Views per step; support images the teacher is shown per view.
     answer_weight, map_weight
         Weights of the teacher's logits and coarse maps beside the annotation's weight of 1.
+    rivals
+        Classes that are fixed already and compete with those that are learnt.
     """
 
     name = "distill"
@@ -63,6 +68,7 @@ class Distill:
         shots: int,
         answer_weight: float,
         map_weight: float,
+        rivals: Rivals | None = None,
     ) -> None:
         self.model: nn.Module = student
         self.student = student
@@ -75,6 +81,7 @@ class Distill:
         self.shots = shots
         self.answer_weight = answer_weight
         self.map_weight = map_weight
+        self.rivals = rivals or Rivals()
         self._answers: dict[int, Answer] = {}
         self._shown: dict[int, SupportTokens] = {}
 
@@ -85,19 +92,19 @@ class Distill:
         views = [window[int(i)] for i in random.permutation(len(window))[: self.batch]]
         batch = Batch.of(views)
         logits, maps = self.student(batch.features, probes_of(views, self.probes))
-        merged = merge_classes(logits)
+        self._forget(window[0].number)
+        merged = self.rivals.merge(logits, views)
         target = every_other_pixel(batch.masks, random)
-        loss = segmentation_loss(resize(merged, target.shape[-2:]), target)
+        loss = segmentation_loss(self.rivals.grouped(resize(merged, target.shape[-2:])), target)
         if not (self.answer_weight or self.map_weight):
             return loss
-        self._forget(window[0].number)
         answers = [self._answer(view) for view in views]
         teacher_logits = torch.cat([answer.logits for answer in answers])
         teacher_maps = [torch.cat(layer) for layer in zip(*(answer.maps for answer in answers), strict=True)]
         known = resize((batch.masks != IGNORE).float()[:, None], merged.shape[-2:])[:, 0] > 0.5
         return (
             loss
-            + self.answer_weight * soft_target_loss(merged, teacher_logits, known)
+            + self.answer_weight * soft_target_loss(self.rivals.grouped(merged), teacher_logits, known)
             + self.map_weight * coarse_map_loss(maps, teacher_maps)
         )
 
@@ -105,7 +112,7 @@ class Distill:
         if view.number not in self._answers:
             with torch.no_grad():
                 logits, maps = self.teacher(view.features, self._tokens(view.source))
-            self._answers[view.number] = Answer(merge_classes(logits), maps)
+            self._answers[view.number] = Answer(self.rivals.grouped(self.rivals.merge(logits, [view])), maps)
         return self._answers[view.number]
 
     def _tokens(self, source: int) -> SupportTokens:
@@ -120,5 +127,6 @@ class Distill:
         return self._shown[source]
 
     def _forget(self, oldest: int) -> None:
+        self.rivals.forget(oldest)
         for number in [n for n in self._answers if n < oldest]:
             del self._answers[number]

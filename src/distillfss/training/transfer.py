@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, EncodedView, Views
+from distillfss.training.rivals import Rivals
 from distillfss.training.targets import class_masks, every_other_pixel
 
 
@@ -34,6 +34,8 @@ class Transfer:
         Of every support image, the probe of the others: a query must not meet its own pixels there.
     queries, shots
         Queries per step, and support images they share (fewer if the support set is smaller).
+    rivals
+        Classes that are fixed already and compete with those that are learnt.
     """
 
     name = "transfer"
@@ -48,6 +50,7 @@ class Transfer:
         steps: int,
         queries: int,
         shots: int,
+        rivals: Rivals | None = None,
     ) -> None:
         self.model: nn.Module = teacher
         self.teacher = teacher
@@ -57,17 +60,21 @@ class Transfer:
         self.steps = steps
         self.queries = queries
         self.shots = shots
+        self.rivals = rivals or Rivals()
 
     def loss(self, step: int, pool_step: int) -> Tensor:
         """Scalar loss of one step; ``pool_step`` places the pool's window."""
         random = self.pool.random(pool_step)
-        queries, support = episode(self.pool.advance(pool_step), random, self.queries, self.shots)
+        window = self.pool.advance(pool_step)
+        self.rivals.forget(window[0].number)
+        queries, support = episode(window, random, self.queries, self.shots)
         query, shown = Batch.of(queries), Batch.of(support)
         probe = probes_of(queries, self.probes)
         tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways), probe)
         logits, _ = self.teacher(query.features, tokens)
         target = every_other_pixel(query.masks, random)
-        return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)
+        merged = resize(self.rivals.merge(logits, queries), target.shape[-2:])
+        return segmentation_loss(self.rivals.grouped(merged), target)
 
 
 def episode(

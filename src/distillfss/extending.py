@@ -1,0 +1,232 @@
+"""A class more, or a class less, in a model that was fitted before; its other classes stay the same to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distillfss.config import FitConfig
+from distillfss.errors import UsageError
+from distillfss.fitting import FitRun, Progress, run_to_the_end
+from distillfss.io.labelled import Sample
+from distillfss.metrics import IGNORE
+from distillfss.model_info import MAX_CLASSES
+from distillfss.models.composite import members_of, side_by_side
+from distillfss.runtime import keep_freed_memory
+from distillfss.segmenter import Segmenter
+from distillfss.support import SupportSet
+
+EXTENDABLE = "distillfss"
+SHARE_OF_STEPS = 0.5
+"""Of the steps that a fit of the new images alone would take; twice as many made the new class no better."""
+GIVE_WAY = 1.0
+"""Logits that new classes give the old ones in advance: in doubt, what was there stays.
+
+Against background nothing changes. Without it a new class takes as many pixels from an old one that were the old one's
+as not, which costs the old one points of IoU and gains the new one nothing (docs/extend.md)."""
+
+
+@dataclass(frozen=True)
+class NewClasses:
+    """What of a support set a model is going to learn.
+
+    Attributes
+    ----------
+    support
+        The same images; the masks hold the new classes only, old ones are background like anything else.
+    known
+        Classes of the support set that the model has already.
+    notices
+        What was assumed.
+    """
+
+    support: SupportSet
+    known: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def new_classes(model: Segmenter, support: SupportSet) -> NewClasses:
+    """The part of a support set that is new to a model.
+
+    Raises
+    ------
+    UsageError
+        If there is no new class in it, too many come together, or the model cannot be extended.
+    """
+    names, notices = support.class_names, []
+    known = tuple(name for name in names if name in model.class_names)
+    shots = support.shots()
+    absent = [name for name in names if name not in known and not shots[name]]
+    fresh = [name for name in names if name not in known and shots[name]]
+    if absent:
+        notices.append(f"no pixel of {', '.join(absent)} in any mask: not added")
+    if not fresh:
+        raise UsageError(
+            f"the model knows {', '.join(known)} already, and there is no other class in the masks"
+            if known
+            else "there is no new class in the masks",
+            cure="Name the new class with --classes or in meta.json, or take the old one away with --remove first",
+        )
+    if len(model.class_names) + len(fresh) > MAX_CLASSES:
+        raise UsageError(
+            f"{len(model.class_names)} classes and {len(fresh)} new ones are more than {MAX_CLASSES}",
+            cure="Take some away with --remove, or fit a second model",
+        )
+    notices += _reading_notices(model, support)
+    if known:
+        notices.append(f"the model knows {', '.join(known)}: what the masks say of it only tells what is not new")
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for value, name in enumerate(fresh, start=1):
+        table[names.index(name) + 1] = value
+    samples = [Sample(s.name, s.image, table[s.mask], s.shrunk) for s in support.samples]
+    return NewClasses(SupportSet(samples, fresh, support.notices, support.reading), known, tuple(notices))
+
+
+def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
+    """Maps and scans have to be read as the model's own were (``meta.json``: bands, range)."""
+    theirs = model.summary.get("reading") or {}
+    if support.reading and support.reading != theirs:
+        raise UsageError(
+            f"the new images were read with {support.reading}, those of the model with {theirs or 'the usual ones'}",
+            cure="Name the model's bands and range in meta.json",
+        )
+    return [f"the model's images were read with {theirs}, the new ones are not"] if theirs != support.reading else []
+
+
+def check_extendable(model: Segmenter) -> None:
+    """Refuse, before any work, a model that nothing can be added to or taken from.
+
+    Raises
+    ------
+    UsageError
+        For ONNX models and the paper's own student.
+    """
+    from distillfss.export.served import OnnxSegmenter
+
+    if isinstance(model, OnnxSegmenter):
+        raise UsageError(
+            "an ONNX model cannot be extended",
+            cure="Extend the .safetensors model that it was made from, and export that again",
+            path=model.path,
+        )
+    if model.info.architecture != EXTENDABLE:
+        raise UsageError(
+            f"a student of architecture {model.info.architecture!r} cannot be extended",
+            cure="Fit a model with `distillfss fit`",
+        )
+
+
+def extend(
+    model: Segmenter | str | Path,
+    support: SupportSet | str | Path,
+    config: FitConfig | None = None,
+    *,
+    state: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Segmenter:
+    """Add the classes of a support set that a model does not know yet.
+
+    The model's backbone, standardisation and students are not touched: the logits of its classes stay the same to the
+    last bit. A student of the new classes is fitted beside them, so that it competes with them on every view.
+
+    Parameters
+    ----------
+    model
+        A fitted model, or its file. It stays as it is.
+    support
+        Images of the new classes, annotated for these alone or for old classes too (``SupportSet``, or a folder).
+        Background means "none of the new classes"; it may be anything the model knows.
+    config
+        Settings of the fit; backbone, size and device are those of the model, whatever is said here. ``effort`` 1
+        means half the steps of a fit.
+    state, progress
+        As for ``fit``.
+
+    Returns
+    -------
+    Segmenter
+        The old classes in their order, then the new ones in that of ``support``.
+
+    Raises
+    ------
+    UsageError
+        If there is no new class, there would be more than 20, or the model cannot be extended.
+    FitInterrupted
+        On Ctrl-C or SIGTERM, after the state was written.
+    """
+    model = model if isinstance(model, Segmenter) else Segmenter.load(model)
+    check_extendable(model)
+    given = support if isinstance(support, SupportSet) else SupportSet.from_folder(support)
+    fresh = new_classes(model, given).support
+    tell = progress if progress is not None else lambda _: None
+    keep_freed_memory()
+    run = FitRun(fresh, config_for(model, config), tell, beside=model)
+    run_to_the_end(run, None if state is None else Path(state), tell)
+    added = run.segmenter()
+    bias = added.parts[2].get_parameter("mixer.logits.bias")
+    bias.sub_(GIVE_WAY)  # of foreground and background: what decides between the two stays
+    return joined(model, added)
+
+
+def config_for(model: Segmenter, config: FitConfig | None) -> FitConfig:
+    """The settings, with the model's backbone, size and device, and fewer steps than a fit."""
+    config = FitConfig() if config is None else config
+    return replace(
+        config,
+        effort=SHARE_OF_STEPS * config.effort,
+        estimate=False,  # its constants were found for whole fits
+        backbone=model.info.backbone,
+        backbone_weights=None,
+        size=model.size,
+        device=str(model.device).split(":")[0],
+    )
+
+
+def joined(model: Segmenter, added: Segmenter) -> Segmenter:
+    """A model with the classes of both, ``added`` having been fitted beside ``model``."""
+    members, kept = members_of(model.parts[2], len(model.class_names))
+    more, more_kept = members_of(added.parts[2], len(added.class_names))
+    student, parts = side_by_side([*members, *more], (*kept, *more_kept))
+    addition = {"classes": list(added.class_names), **added.summary}
+    return _changed(model, student, parts, (*model.class_names, *added.class_names), "extended", addition)
+
+
+def without(model: Segmenter, names: Sequence[str]) -> Segmenter:
+    """A model that lacks some classes; the others' logits stay the same to the last bit.
+
+    Raises
+    ------
+    UsageError
+        If a name is none of the model's, none would be left, or it is a model of another kind.
+    """
+    check_extendable(model)
+    unknown = [name for name in names if name not in model.class_names]
+    if unknown:
+        raise UsageError(
+            f"the model has no class {', '.join(unknown)}", cure=f"Choose among {', '.join(model.class_names)}"
+        )
+    left = tuple(name for name in model.class_names if name not in names)
+    if not left:
+        raise UsageError("no class would be left", cure="Keep at least one, or fit a new model")
+    members, kept = members_of(model.parts[2], len(model.class_names))
+    order = iter(model.class_names)
+    wanted = tuple(tuple(is_kept and next(order) in left for is_kept in part) for part in kept)
+    student, parts = side_by_side(members, wanted)
+    gone = [name for name in model.class_names if name in names]
+    return _changed(model, student, parts, left, "removed", {"classes": gone})
+
+
+def _changed(
+    model: Segmenter, student: Any, parts: Any, class_names: tuple[str, ...], how: str, entry: dict[str, Any]
+) -> Segmenter:
+    import torch
+
+    backbone, standardize, _ = model.parts
+    summary = {**model.summary, how: [*model.summary.get(how, []), entry]}
+    info = replace(model.info, class_names=class_names, parts=parts, summary=summary)
+    return Segmenter(backbone, standardize, student, info, torch.device(model.device))

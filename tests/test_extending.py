@@ -1,0 +1,373 @@
+"""Classes added to a model and taken away: what was there gives the same answers to the last bit, through files too."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scenes import square_pair, square_support
+from test_artifact import make_segmenter
+
+from distillfss import FitConfig, Segmenter, SupportSet, extend
+from distillfss.errors import FitInterrupted, ModelFileError, UsageError
+from distillfss.extending import GIVE_WAY, config_for, joined, new_classes
+from distillfss.extension_effects import effects
+from distillfss.fitting import FitRun
+from distillfss.models.composite import StudentParts, side_by_side
+from distillfss.models.student import Student
+from distillfss.preprocess import at_working_size
+
+QUICK = FitConfig(effort=0.1, pool_views=6, distill_batch=3)
+IMAGES = [square_pair(90 + seed, size, ways=3)[0] for seed, size in enumerate([(96, 96), (70, 130), (33, 31)])]
+
+
+def answers(model: Segmenter, image: np.ndarray) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """A model's standardised pyramid and its logits per class (n, 2, h, w)."""
+    backbone, standardize, student = model.parts
+    with torch.inference_mode():
+        pyramid = standardize(backbone(at_working_size(image, model.size)[None]))
+        return pyramid, student(pyramid)[0][0]
+
+
+def assert_same_classes(one: Segmenter, other: Segmenter, names: tuple[str, ...]) -> None:
+    """The logits of these classes, and the pyramids they are of, agree bit for bit."""
+    for image in IMAGES:
+        (first, a), (second, b) = answers(one, image), answers(other, image)
+        assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+        for name in names:
+            assert torch.equal(a[one.class_names.index(name)], b[other.class_names.index(name)]), name
+
+
+def third_class(count: int = 3) -> SupportSet:
+    """Squares of three classes of which only the third is annotated, as ``rust``."""
+    samples = square_support(count, ways=3).samples
+    return SupportSet.from_arrays([s.image for s in samples], [(s.mask == 3) * 1 for s in samples], ["rust"])
+
+
+@pytest.fixture(scope="module")
+def old() -> Segmenter:
+    return make_segmenter(ways=2)
+
+
+@pytest.fixture(scope="module")
+def extended(old: Segmenter) -> Segmenter:
+    return extend(old, third_class(), QUICK)
+
+
+@pytest.fixture
+def file(extended: Segmenter, tmp_path: Path) -> Path:
+    extended.without("class_1").save(tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+# What stays
+
+
+def test_old_classes_answer_as_before(old: Segmenter, extended: Segmenter) -> None:
+    assert extended.class_names == ("class_1", "class_2", "rust")
+    assert extended.info.parts == ((True, True), (True,))
+    assert_same_classes(old, extended, old.class_names)
+    assert old.class_names == ("class_1", "class_2")
+    assert isinstance(old.parts[2], Student)
+
+
+def test_the_merged_answer_differs_only_where_the_new_class_is_strongest(old: Segmenter, extended: Segmenter) -> None:
+    for image in IMAGES:
+        logits = answers(extended, image)[1]
+        newest = logits[:, 1].argmax(0) == 2
+        before, after = old.logits(image)[0], extended.logits(image)[0]
+        assert torch.equal(before[:, ~newest], after[:3, ~newest])
+
+
+def test_taking_classes_away(old: Segmenter, extended: Segmenter) -> None:
+    rest = extended.without("class_1")
+    assert rest.class_names == ("class_2", "rust")
+    assert rest.info.parts == ((False, True), (True,))
+    assert_same_classes(extended, rest, rest.class_names)
+    only_new = extended.without("class_1", "class_2")
+    assert only_new.info.parts == ()  # one student with all its classes: an ordinary model again
+    assert_same_classes(extended, only_new, ("rust",))
+    back = extended.without("rust")
+    assert back.parts[2] is old.parts[2]
+    assert back.info.parts == ()
+    of_one_student = old.without("class_2")
+    assert of_one_student.info.parts == ((True, False),)
+    assert_same_classes(old, of_one_student, ("class_1",))
+    assert np.array_equal(of_one_student(IMAGES[0], probabilities=True)[0], of_one_student(IMAGES[0]))
+
+
+def test_adding_and_taking_away_again_and_again(old: Segmenter, extended: Segmenter) -> None:
+    fourth = make_segmenter(ways=2)
+    fourth._describe(type(old.info)(**{**vars(old.info), "class_names": ("x", "y")}))
+    model = joined(extended, fourth).without("class_2", "x")
+    assert model.class_names == ("class_1", "rust", "y")
+    assert model.info.parts == ((True, False), (True,), (False, True))
+    assert_same_classes(extended, model, ("class_1", "rust"))
+    assert_same_classes(fourth, model, ("y",))
+    model = model.without("rust")
+    assert model.info.parts == ((True, False), (False, True))
+    assert_same_classes(extended, model, ("class_1",))
+
+
+def test_what_was_done_is_in_the_summary(old: Segmenter, extended: Segmenter) -> None:
+    model = extended.without("class_1")
+    (addition,) = model.summary["extended"]
+    assert addition["classes"] == ["rust"]
+    assert addition["images"] == 3
+    assert addition["shots"] == {"rust": 3}
+    assert addition["config"]["size"] == old.size
+    assert model.summary["removed"] == [{"classes": ["class_1"]}]
+    assert model.summary["images"] == old.summary["images"]
+    assert "extended" not in old.summary
+
+
+def test_a_new_class_gives_way_to_old_ones_and_not_to_background(old: Segmenter) -> None:
+    """Beside nothing it decides as it learnt to; beside an old class it is weaker than it was by a fixed number."""
+    run = FitRun(third_class(), config_for(old, instant()), lambda _: None, beside=old)
+    while not run.done:
+        run.advance()
+    learnt = run.segmenter()
+    placed = extend(old, third_class(), instant()).without(*old.class_names)
+    a, b = (answers(model, IMAGES[0])[1].double() for model in (learnt, placed))
+    torch.testing.assert_close(b, a - GIVE_WAY, atol=1e-5, rtol=0)
+    assert np.array_equal(learnt(IMAGES[0]), placed(IMAGES[0]))
+
+
+# The file
+
+
+def test_a_round_trip_changes_no_logit(extended: Segmenter, file: Path) -> None:
+    again = Segmenter.load(file)
+    assert again.info == extended.without("class_1").info
+    assert again.class_names == ("class_2", "rust")
+    assert_same_classes(extended, again, again.class_names)
+    assert torch.equal(again.logits(IMAGES[0]), extended.without("class_1").logits(IMAGES[0]))
+    assert_same_classes(extended, extend(again, named(third_class(), "z"), instant()), again.class_names)
+
+
+def named(support: SupportSet, *names: str) -> SupportSet:
+    return SupportSet(support.samples, names)
+
+
+def instant() -> FitConfig:
+    return FitConfig(**{**vars(QUICK), "instant": True})
+
+
+def metadata(path: Path) -> dict[str, str]:
+    raw = path.read_bytes()
+    return json.loads(raw[8 : 8 + struct.unpack("<Q", raw[:8])[0]])["__metadata__"]
+
+
+def test_an_ordinary_model_is_written_as_it_always_was(old: Segmenter, extended: Segmenter, tmp_path: Path) -> None:
+    paths = [tmp_path / "old.safetensors", tmp_path / "back.safetensors"]
+    old.save(paths[0])
+    extended.without("rust").save(paths[1])
+    for path in paths:
+        assert metadata(path)["format_version"] == "1"
+        assert "parts" not in json.loads(metadata(path)["info"])
+    first, second = (load_file(path) for path in paths)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_reader_from_before_says_update(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert metadata(file)["format_version"] == "2"
+    monkeypatch.setattr("distillfss.artifact.PARTS_VERSION", 1)
+    with pytest.raises(ModelFileError, match=r"format version 2 is newer than 1.*Update distillfss"):
+        Segmenter.load(file)
+
+
+def rewritten(path: Path, tensors: dict[str, torch.Tensor] | None = None, version: str = "2", **info: Any) -> None:
+    """The file with a changed description or other tensors, its check sum that of the tensors."""
+    from distillfss.artifact import tensors_sha256
+
+    tensors = load_file(path) if tensors is None else tensors
+    about = metadata(path)
+    about["info"] = json.dumps({**json.loads(about["info"]), **info})
+    save_file(tensors, path, {**about, "format_version": version, "sha256": tensors_sha256(tensors)})
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"parts": [[True, True], [True]]}, "impossible numbers"),  # three classes for two names
+        ({"parts": [[False, True], [False], [True]]}, "impossible numbers"),  # a student without a class
+        ({"parts": [[False, True], [], [True]]}, "impossible numbers"),
+        ({"parts": [[True, True]]}, "impossible numbers"),  # an ordinary model in disguise
+        ({"parts": [[True] + [False] * 20, [True]]}, "impossible numbers"),  # a student of 21 classes
+        ({"parts": [[False] * 10**5 + [True], [True]]}, "impossible numbers"),
+        ({"parts": [[True]] * 21}, "impossible numbers"),
+        ({"parts": [[1, 0], [True]]}, "description is damaged"),
+        ({"parts": [True, True]}, "description is damaged"),
+        ({"parts": {"0": [True]}}, "description is damaged"),
+        ({"parts": "ab"}, "description is damaged"),
+        ({"parts": None}, "description is damaged"),
+        ({"parts": []}, "does not fit its format version"),
+        ({"parts": [[True], [True]]}, r"wrong shape \(student\.members\.0\."),
+        ({"parts": [[True, False], [False, True]]}, r"wrong shape \(student\.members\.1\."),
+        ({"parts": [[True, False], [False, True]], "architecture": "dcama"}, "does not fit efficientnet_lite0"),
+        ({"class_names": ["only"]}, "impossible numbers"),
+        ({"class_names": ["same", "same"]}, "twice"),
+    ],
+)
+def test_descriptions_that_lie(file: Path, info: dict[str, Any], said: str) -> None:
+    rewritten(file, **info)
+    with pytest.raises(ModelFileError) as caught:
+        Segmenter.load(file)
+    assert caught.value.path == file
+    assert re.search(said, caught.value.problem), caught.value.problem
+
+
+def test_parts_under_the_old_version_are_refused(file: Path) -> None:
+    rewritten(file, version="1")
+    with pytest.raises(ModelFileError, match="does not fit its format version"):
+        Segmenter.load(file)
+
+
+def test_tensors_that_belong_to_no_student(file: Path) -> None:
+    tensors = load_file(file)
+    rewritten(file, {**tensors, "student.members.2.probe": torch.zeros(1)})
+    with pytest.raises(ModelFileError, match=r"1 tensors belong to no student \(student\.members\.2\.probe\)"):
+        Segmenter.load(file)
+
+
+def test_no_student_is_built_that_the_file_does_not_hold(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred bytes of description must not have twenty large networks built."""
+    built = []
+    monkeypatch.setattr(
+        "distillfss.models.students.STUDENTS",
+        {"distillfss": lambda layers, ways: built.append(ways) or Student(layers, ways)},
+    )
+    rewritten(file, class_names=[f"c{i}" for i in range(20)], parts=[[False] * 19 + [True]] * 20)
+    with pytest.raises(ModelFileError, match=r"student\.members\.0"):
+        Segmenter.load(file)
+    assert built == [20]
+
+
+# What is new in a support
+
+
+def test_old_classes_in_the_new_masks_only_say_what_is_not_new(old: Segmenter) -> None:
+    given = SupportSet(square_support(2, ways=3).samples, ("class_2", "rust", "class_1"))
+    found = new_classes(old, given)
+    assert found.support.class_names == ("rust",)
+    assert found.known == ("class_2", "class_1")
+    assert "the model knows class_2, class_1" in found.notices[-1]
+    for sample, original in zip(found.support.samples, given.samples, strict=True):
+        assert np.array_equal(sample.mask, original.mask == 2)
+
+
+def test_ignored_pixels_stay_ignored_and_empty_images_are_kept(old: Segmenter) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    masks = [np.zeros((64, 64), np.uint8) for _ in range(2)]
+    masks[0][:8], masks[0][8:16], masks[0][16:24] = 1, 2, 255
+    found = new_classes(old, SupportSet.from_arrays([image, image], masks, ["class_1", "rust"])).support
+    assert [np.unique(sample.mask).tolist() for sample in found.samples] == [[0, 1, 255], [0]]
+    assert (found.samples[0].mask[8:16] == 1).all()
+
+
+def test_a_named_class_without_a_pixel_is_not_added(old: Segmenter) -> None:
+    found = new_classes(old, named(third_class(), "rust", "dent"))
+    assert found.support.class_names == ("rust",)
+    assert any("no pixel of dent in any mask: not added" in notice for notice in found.notices)
+
+
+def test_nothing_new(old: Segmenter) -> None:
+    with pytest.raises(UsageError, match=r"knows class_2 already.*--classes"):
+        new_classes(old, named(third_class(), "class_2"))
+
+
+def test_more_than_twenty_classes() -> None:
+    with pytest.raises(UsageError, match=r"20 classes and 1 new ones are more than 20.*--remove"):
+        new_classes(make_segmenter(ways=20), third_class())
+
+
+def test_images_read_with_other_bands_than_the_models(old: Segmenter) -> None:
+    support = third_class()
+    support.reading = {"bands": [4, 3, 2]}
+    with pytest.raises(UsageError, match="were read with"):
+        new_classes(old, support)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(("nothing",), "no class nothing.*class_1, class_2"), (("class_1", "class_2"), "no class would")],
+)
+def test_what_cannot_be_taken_away(old: Segmenter, names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        old.without(*names)
+
+
+def test_the_papers_student_is_refused(old: Segmenter) -> None:
+    model = make_segmenter(ways=2)
+    model._describe(type(old.info)(**{**vars(old.info), "architecture": "dcama"}))
+    for change in (lambda: extend(model, third_class(), QUICK), lambda: model.without("class_1")):
+        with pytest.raises(UsageError, match="'dcama' cannot be extended"):
+            change()
+
+
+# Going on, and what came of it
+
+
+def test_a_stopped_extension_goes_on_to_the_same_model(old: Segmenter, extended: Segmenter, tmp_path: Path) -> None:
+    import os
+    import signal
+
+    def stop(progress: Any) -> None:
+        if progress.phase == "distill":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    state = tmp_path / "m.part"
+    with pytest.raises(FitInterrupted, match="same command again"):
+        extend(old, third_class(), QUICK, state=state, progress=stop)
+    seen: list[str] = []
+    resumed = extend(old, third_class(), QUICK, state=state, progress=lambda p: seen.append(p.message))
+    assert any(message.startswith("going on at step") for message in seen)
+    for image in IMAGES:
+        assert torch.equal(resumed.logits(image), extended.logits(image))
+    other = old.without("class_2")  # the same images beside another model are another piece of work
+    seen.clear()
+    extend(other, third_class(), QUICK, state=state, progress=lambda p: seen.append(p.message))
+    assert not any(message.startswith("going on") for message in seen)
+
+
+def test_figures_of_an_extension_by_hand() -> None:
+    class Fixed:
+        def __init__(self, names: tuple[str, ...], mask: list[list[int]]) -> None:
+            self.class_names, self.mask = names, np.array(mask, np.uint8)
+
+        def predict(self, pixels: np.ndarray, sizes: Any) -> list[np.ndarray]:
+            return [self.mask for _ in sizes]
+
+    truth = np.array([[0, 0, 0, 1, 1, 255]], np.uint8)
+    support = SupportSet.from_arrays([np.zeros((1, 6, 3), np.uint8)], [truth], ["new"])
+    found = effects(Fixed(("a", "b"), [[1, 2, 0, 1, 0, 1]]), Fixed(("a", "b", "new"), [[1, 3, 3, 3, 0, 3]]), support)
+    assert found.iou == {"new": pytest.approx(1 / 4)}  # right at place 3; wrong at 1 and 2; missed at 4
+    assert found.lost == pytest.approx(1 / 2)  # of places 0 and 1
+    assert effects(Fixed(("a",), [[0] * 6]), Fixed(("a", "new"), [[0] * 6]), support).lost is None
+
+
+def test_parts_are_concatenated_in_order() -> None:
+    class Constant(torch.nn.Module):
+        def __init__(self, *values: float) -> None:
+            super().__init__()
+            self.values = torch.tensor(values).view(1, -1, 1, 1, 1)
+
+        def forward(self, query: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            return self.values.expand(1, -1, 2, 1, 1), [self.values[:, :, 0]]
+
+    module, parts = side_by_side(
+        [Constant(1, 2, 3), Constant(4), Constant(5, 6)], ((True, False, True), (False,), (True, True))
+    )
+    assert isinstance(module, StudentParts)
+    assert parts == ((True, False, True), (True, True))
+    logits, maps = module([])
+    assert logits[0, :, 0, 0, 0].tolist() == [1, 3, 5, 6]
+    assert maps[0].flatten().tolist() == [1, 3, 5, 6]
