@@ -24,6 +24,7 @@ from distillfss.export.half import with_half_weights
 from distillfss.export.pictures import ODD_SIZES, Example, in_odd_sizes, read_examples
 from distillfss.export.served import OnnxSegmenter
 from distillfss.model_info import ModelInfo
+from distillfss.models.composite import side_by_side
 from distillfss.models.dcama import DcamaStudent
 from distillfss.models.standardize import Standardize
 
@@ -235,3 +236,35 @@ def test_pictures_of_folders(squares: Path) -> None:
     assert [example.mask is None for example in plain] == [True] * 4 + [False] * 4
     odd = list(in_odd_sizes([Example(picture(30, 40))]))
     assert [image.shape for image in odd] == [(height, width, 3) for height, width in ODD_SIZES]
+
+
+class TinyStudent(torch.nn.Module):
+    """Logits of three classes by one convolution; a graph that is traced in a moment."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(channels, 6, 1)
+
+    def forward(self, query: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        logits = self.convolution(query[0]).unflatten(1, (3, 2))
+        return logits, [logits]
+
+
+def test_a_model_of_several_students_is_one_graph(tmp_path: Path) -> None:
+    """Its classes in their order, and nothing of those that were taken away."""
+    torch.manual_seed(0)
+    backbone = SmallBackbone()
+    members = [TinyStudent(backbone.layers[0].channels) for _ in range(2)]
+    student, parts = side_by_side(members, ((True, False, True), (False, False, True)))
+    info = ModelInfo(("a", "c", "new"), backbone.name, "0" * 64, False, 96, parts=parts)
+    model = Segmenter(backbone, Standardize(backbone.layers), student, info, torch.device("cpu"))
+    export_onnx(model, tmp_path / "parts.onnx")
+    served = Segmenter.load(tmp_path / "parts.onnx")
+    assert served.class_names == ("a", "c", "new")
+    assert served.info.parts == ()
+    image = picture(90, 120)
+    torch.testing.assert_close(served.logits(image), model.logits(image), atol=1e-4, rtol=1e-4)
+    with torch.inference_mode():
+        pyramid = backbone(torch.rand(1, 3, 64, 64) * 255)
+        wanted = torch.cat([members[0](pyramid)[0][:, [0, 2]], members[1](pyramid)[0][:, 2:]], dim=1)
+        assert torch.equal(student(pyramid)[0], wanted)
