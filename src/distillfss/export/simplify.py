@@ -90,7 +90,7 @@ def convolve_gains(graph: onnx.GraphProto) -> None:
             continue
         if ranks.get(multiply.output[0]) != 4:
             continue
-        names = []
+        names: list[str] = []
         for values, shape in ((gain, (-1, 1, 1, 1)), (offset, (-1,))):
             names.append(f"{multiply.output[0]}/{'gain' if not names else 'offset'}")
             graph.initializer.append(numpy_helper.from_array(values.astype(np.float32).reshape(shape), names[-1]))

@@ -88,7 +88,7 @@ class LeanAttention(nn.Module):
         deviation = (variance.clamp_min(0) + self.eps).sqrt()
         look_alikes = self._attended(projected + deviation * self._positions(*size))
         cosines = closer / square.sqrt().clamp_min(SHORTEST)
-        return tuple(maps.unflatten(3, size).transpose(1, 2) for maps in (look_alikes, cosines))  # type: ignore[return-value]
+        return tuple(maps.unflatten(3, size).transpose(1, 2) for maps in (look_alikes, cosines))
 
     def _positions(self, height: int, width: int) -> Tensor:
         """(L, heads * d, h * w)."""

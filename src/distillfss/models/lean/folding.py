@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 
 @torch.no_grad()
-def folded(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> nn.Conv2d:
+def folded(weight: Tensor, bias: Tensor | None, mean: Tensor, std: Tensor) -> nn.Conv2d:
     """The 1x1 convolution of raw features that equals ``weight @ ((f - mean) / std) + bias``.
 
     Parameters
     ----------
     weight, bias
-        (O, C) and (O,).
+        (O, C), and (O,) or None for zeros.
     mean, std
         (C,)
     """
@@ -22,7 +22,7 @@ def folded(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> nn.Conv2d
     conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, dtype=mean.dtype)
     conv.weight.copy_(scaled[:, :, None, None])
     assert conv.bias is not None
-    conv.bias.copy_(bias.double() - scaled @ mean.double())
+    conv.bias.copy_((0 if bias is None else bias.double()) - scaled @ mean.double())
     return conv
 
 
