@@ -32,7 +32,7 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """Convolutions to quantise. ``takes`` is given a weight's name and its place in the backbone, 0 to 1; 1 after it."""
+    """What to quantise. ``takes`` is given a convolution's weight and its place in the backbone, 0 to 1; 1 after it."""
 
     name: str
     takes: Callable[[str, float], bool]
