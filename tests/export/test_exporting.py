@@ -67,6 +67,33 @@ def test_a_batch_is_its_images_one_by_one(three_classes_file: Path) -> None:
         assert (together["mask"][number] != alone["mask"][0]).mean() < 1e-3
 
 
+def test_probabilities_nobody_wants_are_not_computed(three_classes_file: Path, one_class_file: Path) -> None:
+    session = onnxruntime.InferenceSession(three_classes_file)
+    image = picture(70, 90)[None]
+    names = ["mask", "probabilities", "logits"]
+    mask, probabilities, logits = session.run(names, {"images": image})
+    lean_mask, none, lean_logits = session.run(names, {"images": image, "probabilities_wanted": np.array(False)})
+    assert (none.size, probabilities.shape) == (0, (1, 4, 70, 90))
+    np.testing.assert_array_equal(mask, lean_mask)
+    np.testing.assert_array_equal(logits, lean_logits)
+    # and the library says so, where the file can be told
+    fed = []
+    for file in (three_classes_file, one_class_file):
+        served = Segmenter.load(file)
+        assert isinstance(served, OnnxSegmenter)
+        inner = served._session
+
+        class Recorder:
+            def run(self, outputs: list[str], feeds: dict[str, np.ndarray], inner: object = inner) -> object:
+                fed.append({name: value.tolist() for name, value in feeds.items() if name != "images"})
+                return inner.run(outputs, feeds)
+
+        served._session = Recorder()
+        served(picture(70, 90))
+        served(picture(70, 90), probabilities=True)
+    assert fed == [{"probabilities_wanted": False}, {"probabilities_wanted": True}, {}, {}]
+
+
 def test_what_the_file_says_about_itself(three_classes: Segmenter, three_classes_file: Path) -> None:
     model = onnx.load(three_classes_file)
     onnx.checker.check_model(model, full_check=True)

@@ -63,7 +63,21 @@ def test_a_plan_takes_convolutions_with_what_goes_with_them() -> None:
     assert count == 4
     assert "to_logits" not in nodes
     nodes, count = chosen(network(), Plan("late", lambda weight, place: place > 0.5))
-    assert sorted(nodes) == ["to_four", "to_logits"]
+    # halves are the backbone's, whatever comes after it
+    assert sorted(nodes) == ["to_four", "to_logits", "to_sum", "to_three"]
+
+
+def test_gains_of_single_channels_are_left_alone() -> None:
+    model = network()
+    gain = numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "backbone.gain")
+    model.graph.initializer.append(gain)
+    (last,) = [node for node in model.graph.node if node.name == "to_logits"]
+    node = onnx.helper.make_node("Conv", [last.input[0], gain.name], ["gained"], "to_gained", group=3)
+    last.input[0] = "gained"
+    model.graph.node.insert(len(model.graph.node) - 1, node)
+    nodes, count = chosen(model, Plan("all", lambda weight, place: True))
+    assert count == 5
+    assert "to_gained" not in nodes
 
 
 def test_plans_take_less_and_less() -> None:

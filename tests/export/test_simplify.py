@@ -78,3 +78,39 @@ def test_what_is_no_standardisation_is_left_alone() -> None:
     kinds = [node.op_type for node in simplified(model).graph.node]
     assert kinds.count("Sub") == 1
     assert "BatchNormalization" not in kinds
+
+
+GAINS = """<ir_version: 10, opset_import: ["" : 18]>
+net (float[batch, 3, height, width] x, float[1, 3, width] flat) => (
+    float[batch, 3, height, width] y, float[batch, 3, height, width] both, float[3, 3, width] other)
+{
+    scaled = Mul (x, gain)
+    y = Add (scaled, offset)
+    twice = Mul (x, gain)
+    more = Add (twice, offset)
+    both = Add (more, twice)
+    lifted = Mul (flat, gain)
+    other = Add (lifted, offset)
+}
+"""
+
+
+def test_gain_and_offset_become_a_convolution_where_nothing_else_reads_the_product() -> None:
+    model = parser.parse_model(GAINS)
+    random = np.random.default_rng(0)
+    gain, offset = (random.normal(size=(3, 1, 1)).astype(np.float32) for _ in range(2))
+    for name, values in (("gain", gain), ("offset", offset)):
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    lean = simplified(model)
+    onnx.checker.check_model(lean, full_check=True)
+    kinds = {node.output[0]: node.op_type for node in lean.graph.node}
+    assert kinds.pop("y") == "Conv"
+    # read twice; and no map of channels
+    assert kinds == {"twice": "Mul", "more": "Add", "both": "Add", "lifted": "Mul", "other": "Add"}
+    x = random.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    flat = random.normal(size=(1, 3, 5)).astype(np.float32)
+    found = onnxruntime.InferenceSession(lean.SerializeToString()).run(None, {"x": x, "flat": flat})
+    wanted = (gain * x + offset, 2 * gain * x + offset, gain * flat + offset)
+    for own, right in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(own, right, atol=1e-6)

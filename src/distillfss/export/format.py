@@ -7,6 +7,9 @@ OPSET = 18
 IR_VERSION = 10
 
 INPUT = "images"
+WANTED = "probabilities_wanted"
+"""An optional input of a file with several classes, true if it is left out. ONNX Runtime computes outputs nobody asks
+for, and probabilities of many classes at the image's own size take longer than the student."""
 MASK, PROBABILITIES, LOGITS = "mask", "probabilities", "logits"
 
 FORMAT, FORMAT_VERSION = "distillfss-onnx", 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import onnx
@@ -14,6 +15,9 @@ from distillfss.export.format import IR_VERSION, OPSET
 from distillfss.export.quiet import quiet
 from distillfss.geometry import GRID
 from distillfss.models.classes import merge_classes
+from distillfss.models.lean import LeanStudent
+from distillfss.models.standardize import Standardize
+from distillfss.models.student import Student
 
 if TYPE_CHECKING:
     from distillfss.segmenter import Segmenter
@@ -29,11 +33,29 @@ class Network(nn.Module):
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
-        self.backbone, self.standardize, self.student = segmenter.parts
+        self.backbone, standardize, student = segmenter.parts
+        self.head = shipped_head(standardize, student)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) RGB, 0 to 255, to merged class logits (B, n + 1, h', w')."""
-        return merge_classes(self.student(self.standardize(self.backbone(pixels)))[0])
+        return merge_classes(self.head(self.backbone(pixels)))
+
+
+class Head(nn.Module):
+    """A student without a lean form, its standardisation before it."""
+
+    def __init__(self, standardize: nn.Module, student: nn.Module) -> None:
+        super().__init__()
+        self.standardize, self.student = standardize, student
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Raw pyramid to logits (B, n, 2, h', w')."""
+        return cast(Tensor, self.student(self.standardize(features))[0])
+
+
+def shipped_head(standardize: Standardize, student: nn.Module) -> nn.Module:
+    """Raw pyramid, (B, C_l, h_l, w_l) each, to logits (B, n, 2, h', w'), in as few steps as there is a way to."""
+    return LeanStudent(standardize, student) if isinstance(student, Student) else Head(standardize, student)
 
 
 def network_model(segmenter: Segmenter) -> onnx.ModelProto:

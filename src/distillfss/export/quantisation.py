@@ -32,7 +32,7 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """Convolutions to quantise: ``takes`` is given a weight's name and its place among all convolutions, 0 to 1."""
+    """What to quantise. ``takes`` is given a convolution's weight and its place in the backbone, 0 to 1; 1 after it."""
 
     name: str
     takes: Callable[[str, float], bool]
@@ -120,11 +120,15 @@ def chosen(network: onnx.ModelProto, plan: Plan) -> tuple[list[str], int]:
     """Nodes to quantise, and how many convolutions are among them.
 
     With a convolution goes the clipping after it; with those of the backbone, the sums between them, so that maps stay
-    8-bit from block to block.
+    8-bit from block to block. Gains of single channels, which the export writes as convolutions, stay as they are:
+    there is nothing to save, and what they lead to (norms, sums of squares) wants all digits.
     """
-    convolutions = [node for node in network.graph.node if node.op_type == "Conv"]
-    last = max(len(convolutions) - 1, 1)
-    taken = [node for place, node in enumerate(convolutions) if plan.takes(node.input[1], place / last)]
+    shapes = {tensor.name: list(tensor.dims) for tensor in network.graph.initializer}
+    convolutions = [node for node in network.graph.node if node.op_type == "Conv" and not _is_gain(node, shapes)]
+    of_backbone = [node.name for node in convolutions if node.input[1].startswith(BACKBONE)]
+    last = max(len(of_backbone) - 1, 1)
+    places = {name: place / last for place, name in enumerate(of_backbone)}
+    taken = [node for node in convolutions if plan.takes(node.input[1], places.get(node.name, 1.0))]
     outputs = {node.output[0] for node in taken}
     inputs = {node.input[0] for node in taken}
     fixed = {tensor.name for tensor in network.graph.initializer}
@@ -137,6 +141,11 @@ def chosen(network: onnx.ModelProto, plan: Plan) -> tuple[list[str], int]:
             nodes.append(node.name)
             outputs.add(node.output[0])
     return nodes, len(taken)
+
+
+def _is_gain(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
+    channels, *others = shapes.get(node.input[1], [1])
+    return channels > 1 and others == [1, 1, 1]
 
 
 class _Reader:

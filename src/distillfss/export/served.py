@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distillfss import __version__
 from distillfss.errors import ModelFileError, OutputError, UsageError
-from distillfss.export.format import EXTRA, FORMAT, FORMAT_VERSION, INPUT, LOGITS, MASK, PROBABILITIES
+from distillfss.export.format import EXTRA, FORMAT, FORMAT_VERSION, INPUT, LOGITS, MASK, PROBABILITIES, WANTED
 from distillfss.io.files import atomic_write
 from distillfss.model_info import FETCH_AGAIN, ModelInfo, parsed_info
 from distillfss.quality.judging import Answer
@@ -62,6 +62,8 @@ class OnnxSegmenter(Segmenter):
         self.path = path
         self._content = content
         self._session, self.device = open_session(path, device, content)
+        # older files, and those of one class, compute probabilities always
+        self._may_skip = WANTED in {each.name for each in self._session.get_overridable_initializers()}
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._describe(_checked_info(self.metadata, path))
 
@@ -89,11 +91,10 @@ class OnnxSegmenter(Segmenter):
 
     def _run(self, pixels: NDArray[np.uint8], *outputs: str) -> list[NDArray[Any]]:
         """Outputs of one image, without the axis of the batch."""
-        from onnxruntime import RunOptions
-
-        options = RunOptions()
-        options.only_execute_path_to_fetches = True  # who wants a mask need not pay for probabilities
-        found = self._session.run(list(outputs), {INPUT: np.ascontiguousarray(pixels[None])}, options)
+        feeds: dict[str, NDArray[Any]] = {INPUT: np.ascontiguousarray(pixels[None])}
+        if self._may_skip:
+            feeds[WANTED] = np.array(PROBABILITIES in outputs)
+        found = self._session.run(list(outputs), feeds)
         return [array[0] for array in found]
 
     @property

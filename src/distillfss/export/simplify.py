@@ -21,6 +21,7 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     lean.CopyFrom(model)
     fold_standardisation(lean.graph)
     drop_expansions(lean.graph)
+    convolve_gains(lean.graph)
     drop_unused(lean.graph)
     return lean
 
@@ -69,6 +70,40 @@ def drop_expansions(graph: onnx.GraphProto) -> None:
                 and shape == shapes.get(node.input[other])
             ):
                 node.input[own] = expansions[name].input[0]
+
+
+def convolve_gains(graph: onnx.GraphProto) -> None:
+    """A norm's gain and offset, ``x * a + b`` with numbers per channel, as one convolution of every channel by itself.
+
+    ONNX Runtime keeps maps in blocks of channels between convolutions, merges a convolution with the ReLU after it, and
+    resizes in blocks too; a product and a sum cost it the way out of that layout and back again.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    ranks = {info.name: len(info.type.tensor_type.shape.dim) for info in graph.value_info}
+    users = _users(graph)
+    for multiply in list(graph.node):
+        after = users[multiply.output[0]] if multiply.op_type == "Mul" else []
+        if len(after) != 1 or after[0].op_type != "Add" or after[0].input[0] != multiply.output[0]:
+            continue
+        gain, offset = (_per_channel(tensors.get(node.input[1])) for node in (multiply, after[0]))
+        if gain is None or offset is None or len(gain) == 1 or len(gain) != len(offset):
+            continue
+        if ranks.get(multiply.output[0]) != 4:
+            continue
+        names: list[str] = []
+        for values, shape in ((gain, (-1, 1, 1, 1)), (offset, (-1,))):
+            names.append(f"{multiply.output[0]}/{'gain' if not names else 'offset'}")
+            graph.initializer.append(numpy_helper.from_array(values.astype(np.float32).reshape(shape), names[-1]))
+        after[0].CopyFrom(
+            onnx.helper.make_node(
+                "Conv",
+                [multiply.input[0], *names],
+                list(after[0].output),
+                after[0].name,
+                group=len(gain),
+                kernel_shape=[1, 1],
+            )
+        )
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:

@@ -27,16 +27,23 @@ def positional_encoding(channels: int, height: int, width: int) -> Tensor:
         (height * width, channels), values in -1 to 1. A quarter of the channels each for sine and cosine of the row
         and of the column; channels that do not divide by four stay zero.
     """
+    rows = frequencies(channels) * places(height)[:, None]
+    columns = frequencies(channels) * places(width)[:, None]
+    of_row = torch.cat([rows.sin(), rows.cos()], dim=1)[:, None].expand(-1, width, -1)
+    of_column = torch.cat([columns.sin(), columns.cos()], dim=1).expand(height, -1, -1)
+    code = torch.cat([of_row, of_column], dim=2).flatten(0, 1)
+    return F.pad(code, (0, channels - code.shape[1]))
+
+
+def frequencies(channels: int) -> Tensor:
+    """(channels // 4,), from 1 down to nearly 1 / 10,000: what places are multiplied by."""
     quarter = channels // 4
-    frequency = torch.exp(torch.arange(quarter) * (-math.log(10_000.0) / max(quarter, 1)))
-    rows = ((torch.arange(height) + 0.5) * (100.0 / height))[:, None] * frequency
-    columns = ((torch.arange(width) + 0.5) * (100.0 / width))[:, None] * frequency
-    code = torch.zeros(height, width, channels)
-    for part, angle in enumerate((rows.sin(), rows.cos())):
-        code[..., part * quarter : (part + 1) * quarter] = angle[:, None]
-    for part, angle in enumerate((columns.sin(), columns.cos()), start=2):
-        code[..., part * quarter : (part + 1) * quarter] = angle[None]
-    return code.flatten(0, 1)
+    return torch.exp(torch.arange(quarter) * (-math.log(10_000.0) / max(quarter, 1)))
+
+
+def places(side: int) -> Tensor:
+    """Middles of the pixels of a side, which is 100 long whatever its resolution: (side,)."""
+    return (torch.arange(side) + 0.5) * (100.0 / side)
 
 
 def tokens(features: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ def merge_classes(logits: Tensor) -> Tensor:
     Tensor
         (B, n + 1, H, W), background first. For one class this is the binary problem itself.
     """
+    if logits.shape[1] == 1:
+        return logits.squeeze(1)
     background, foreground = logits.unbind(2)
     highest = foreground.argmax(dim=1, keepdim=True)
     return torch.cat([background.gather(1, highest), foreground], dim=1)

@@ -18,6 +18,7 @@ from distillfss.bench.speed.rows import AXES, EAGER, ONNX, Measured, Plan, Row, 
 from distillfss.bench.speed.subjects import (
     FLOOR,
     Setting,
+    StudentPipeline,
     build,
     decides,
     head_parameters,
@@ -140,7 +141,7 @@ class _Bench:
     def _export(self, module: nn.Module, image: Tensor, path: Path) -> str:
         """Write the ONNX file; why it is of no use, or nothing."""
         try:
-            onnx_runtime.export(module, image, path)
+            onnx_runtime.export(module.shipped() if isinstance(module, StudentPipeline) else module, image, path)
             found = onnx_runtime.run(onnx_runtime.open_session(path, self.plan.threads), image.numpy())
         except Exception as error:  # what an exporter raises of a network it does not know has no end
             return f"it cannot be exported ({type(error).__name__}: {' '.join(str(error).split())[:200]})"

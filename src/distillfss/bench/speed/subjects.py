@@ -65,6 +65,17 @@ class StudentPipeline(nn.Module):
         """(B, 3, H, W) pixels to merged class logits (B, n + 1, h, w)."""
         return merge_classes(self.head(self.standardize(self.backbone(images)))[0])
 
+    def shipped(self) -> nn.Module:
+        """The same as ``distillfss export`` traces it."""
+        from distillfss.export.network import shipped_head
+
+        return nn.Sequential(self.backbone, shipped_head(self.standardize, self.head), _Merge())
+
+
+class _Merge(nn.Module):
+    def forward(self, logits: Tensor) -> Tensor:
+        return merge_classes(logits)
+
 
 class TeacherPipeline(nn.Module):
     """The same with a teacher, whose support was encoded beforehand."""

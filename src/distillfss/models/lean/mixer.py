@@ -1,0 +1,66 @@
+"""The mixer of a student, given what is linear in the features."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillfss.models.lean.folding import finer
+from distillfss.models.mixer import COARSE_STRIDES, JOINING_STRIDES, Mixer
+
+
+class LeanMixer(nn.Module):
+    """``Mixer`` from projected features on, its grids doubling from stride to stride."""
+
+    def __init__(self, mixer: Mixer, ways: int) -> None:
+        super().__init__()
+        self.ways = ways
+        own = copy.deepcopy(mixer)
+        self.context, self.maps, self.merge = own.context.merge, own.maps, own.merge
+        self.join, self.refine = own.join, own.refine
+        self.probe, self.logits = own.probe, own.logits
+        for block in cast("dict[str, nn.Sequential]", self.maps).values():
+            first = cast(nn.Conv2d, block[0])
+            kinds = first.weight.detach().unflatten(1, (-1, 2))
+            # look-alikes of all layers, then cosines of all, where the mixer has them by layer
+            first.weight = nn.Parameter(kinds.transpose(1, 2).flatten(1, 2))
+        self.probe_logits = nn.Conv2d(1, 2, 1, bias=False, dtype=own.probe_gain.dtype)
+        with torch.no_grad():
+            self.probe_logits.weight.copy_(own.probe_gain * torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
+
+    def forward(self, maps: Mapping[int, Tensor], probe: Tensor, context: Mapping[int, Tensor]) -> Tensor:
+        """Logits (B, n, 2, H / 4, W / 4).
+
+        Parameters
+        ----------
+        maps
+            By stride, (B * n, 2 L, h, w): look-alikes of the stride's layers, then cosines.
+        probe
+            (B * n, 1, H / 4, W / 4)
+        context
+            By stride, projected features (B, C, h, w), not merged yet.
+        """
+        merged = dict(context)
+        for stride in (16, 8, 4):
+            merged[stride] = self.context[str(stride)](merged[stride] + finer(merged[2 * stride], 2))
+        mixed = self.maps["32"](maps[32])
+        for stride in sorted(COARSE_STRIDES[:2], reverse=True):
+            mixed = self.merge[str(stride)](self.maps[str(stride)](maps[stride]) + finer(mixed, 2))
+        batch = context[32].shape[0]
+        for stride, seen in zip(JOINING_STRIDES, (F.avg_pool2d(probe, 2), probe), strict=True):
+            if stride < min(COARSE_STRIDES):
+                mixed = finer(mixed, 2)
+            mixed = self.probe[str(stride)](seen) + mixed
+            own = self.join[str(stride)](merged[stride])
+            mixed = self.refine[str(stride)](mixed + own if self.ways == 1 else _for_every_class(mixed, own, batch))
+        return (self.logits(mixed) + self.probe_logits(probe)).unflatten(0, (batch, self.ways))
+
+
+def _for_every_class(mixed: Tensor, own: Tensor, batch: int) -> Tensor:
+    """(B * n, C, h, w) plus what is the same for all n classes, (B, C, h, w)."""
+    return (mixed.unflatten(0, (batch, -1)) + own[:, None]).flatten(0, 1)
