@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write(page: Path, name: str, text: str) -> None:
-    """Put ``text`` between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``, which come last if the page lacks them."""
+    """Put ``text`` between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``, added at the end of a page without."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     if begin not in before or end not in before:

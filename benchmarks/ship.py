@@ -5,9 +5,9 @@
     python benchmarks/ship.py --only classes imports --again
 
 Batch 1, 384x384 pixels, the mask alone, median of 50 after 5 rounds to warm up; what is compared takes turns. Weights
-are random but for the backbone's: they do not decide how long a pass takes. Every row is kept in --work as soon as it is
-measured, as are the exported files, so a run that was stopped goes on where it was; --again measures anew. At the end,
-the table is written between its marks into --page.
+are random but for the backbone's: they do not decide how long a pass takes. Every row is kept in --work as soon as it
+is measured, as are the exported files, so a run that was stopped goes on where it was; --again measures anew. At the
+end, the table is written between its marks into --page.
 """
 
 from __future__ import annotations
