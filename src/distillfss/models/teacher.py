@@ -1,7 +1,7 @@
 """The support-conditioned teacher: maps by attention over the support, by prototypes and by a probe, then the mixer.
 
 Prototypes and probe are not in the paper. Beside the attention's maps they make a teacher that learns faster and
-generalises better to classes it has not seen (``docs/results.md``); the student takes them over like the attention.
+generalises better to classes it has not seen (``docs/experiments.md``); the student takes them over like the attention.
 """
 
 from __future__ import annotations
