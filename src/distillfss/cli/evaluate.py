@@ -76,7 +76,7 @@ def command(
                 show.close()
                 click.echo(table(result))
             raise
-    expected = stored_mean(segmenter.summary)
+    expected = stored_mean(getattr(segmenter, "summary", {}))
     document = {"model": str(model), "labelled": str(labelled), **result.to_dict()}
     document["expected"] = None if expected is None else vars(expected)
     if not as_json:
