@@ -28,7 +28,7 @@ GIVE_WAY = 2.0
 
 Against background nothing changes. Without it a new class takes at least as many right pixels from an old one as wrong
 ones, which cost the old ones up to 3 points of IoU. Chosen on pools: the least of 0, 0.5, 1, 2, 3, 4 and 6 with which
-the old classes lost no more than half a point on any of three data sets (docs/extend.md)."""
+the old classes lost no more than half a point on average on each of three data sets (docs/extend.md)."""
 
 
 @dataclass(frozen=True)
