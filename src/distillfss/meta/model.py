@@ -20,7 +20,7 @@ class EpisodeModel(nn.Module):
     """The teacher over whole episodes: one attention per episode, one mixer pass for all queries.
 
     Training goes without the probe, which needs none: with it in the loop the mixer learns how far to trust it where
-    classes are those of the sources, and what comes out is worse on targets than the two added (``docs/experiments.md``).
+    classes are those of the sources, and what comes out is worse on targets than both added (``docs/experiments.md``).
     """
 
     def __init__(self, teacher: Teacher) -> None:
