@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write(page: Path, name: str, text: str) -> None:
-    """Put ``text`` between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``, added at the end of a page without."""
+    """Put ``text`` between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``, added as the last lines if missing."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     if begin not in before or end not in before:
@@ -37,4 +37,4 @@ def machine(threads: int) -> str:
         pass
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch"))
     load = os.getloadavg()[0]
-    return f"{model}, {os.cpu_count()} cores, {threads} threads, load {load:.1f}; {packages}"
+    return f"{model}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}, load {load:.1f}; {packages}"

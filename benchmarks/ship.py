@@ -5,9 +5,10 @@
     python benchmarks/ship.py --only classes imports --again
 
 Batch 1, 384x384 pixels, the mask alone, median of 50 after 5 rounds to warm up; what is compared takes turns. Weights
-are random but for the backbone's: they do not decide how long a pass takes. Every row is kept in --work as soon as it
-is measured, as are the exported files, so a run that was stopped goes on where it was; --again measures anew. At the
-end, the table is written between its marks into --page.
+are random but for the backbone's: they do not decide how long a pass takes. Every row is kept in --work once it is
+measured, as are the exported files, so a run that was stopped goes on where it was; --again measures anew. At the end
+the table is written between its marks into --page. With --threads 1 a pass is timed by its thread's own clock, so that
+a busy machine disturbs it less.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class Bench:
     def seconds(self, calls: Mapping[str, Call], repeats: int | None = None) -> dict[str, tuple[float, ...]]:
         """Per subject, one duration per round, the subjects taking turns."""
         repeats = repeats or self.repeats
+        clock = time.thread_time if self.threads == 1 else time.perf_counter
         with torch.inference_mode():
-            return interleaved(calls, repeats=repeats, warm_up=min(5, max(1, repeats // 3)))
+            return interleaved(calls, repeats=repeats, warm_up=min(5, max(1, repeats // 3)), clock=clock)
 
     def kept(self, name: str, make: Callable[[Path], None]) -> Path:
         """A file of the work folder, made if it is not there."""

@@ -139,4 +139,6 @@ def framed(network: onnx.ModelProto, size: int, classes: int) -> onnx.ModelProto
     )
     whole.ir_version = IR_VERSION
     del whole.opset_import[1:]  # one of each part
+    for node in whole.graph.node:  # so that profiles and errors of runtimes say where
+        node.name = node.name or node.output[0]
     return whole
