@@ -21,7 +21,7 @@ from distillfss.io.faults import SeveralFaultsError
 
 Process = subprocess.CompletedProcess[str]
 RunCli = Callable[..., Process]
-VERBS = ("check", "fit", "predict", "evaluate", "demo", "doctor", "meta-train", "bench", "import-checkpoint")
+VERBS = ("check", "fit", "extend", "predict", "evaluate", "demo", "doctor", "meta-train", "bench", "import-checkpoint")
 
 
 def group(error: BaseException | None = None, document: object = None) -> click.Group:
