@@ -162,16 +162,15 @@ Row = tuple[str, str, str, str]
 """What, goal, measured, in milliseconds."""
 
 
+def compared(what: str, goal: str, found: dict[str, tuple[float, ...]], one: str, other: str, digits: int = 2) -> Row:
+    """One subject over another."""
+    return what, goal, f"{ratio(found[one], found[other]):.{digits}f}", f"{ms(found[one])} / {ms(found[other])}"
+
+
 def over_backbone(bench: Bench) -> list[Row]:
     found = bench.seconds({"student": bench.student(), "backbone": bench.floor()})
-    return [
-        (
-            "fp32 student (whole file, bytes to mask) over its backbone's own ONNX forward",
-            "at most 1.5",
-            f"{ratio(found['student'], found['backbone']):.2f}",
-            f"{ms(found['student'])} / {ms(found['backbone'])}",
-        )
-    ]
+    what = "fp32 student (whole file, bytes to mask) over its backbone's own ONNX forward"
+    return [compared(what, "at most 1.5", found, "student", "backbone")]
 
 
 def over_peers(bench: Bench) -> list[Row]:
@@ -187,12 +186,7 @@ def over_peers(bench: Bench) -> list[Row]:
         )
     found = bench.seconds(calls)
     return [
-        (
-            f"student over smp {peer}, same encoder, both ONNX",
-            f"at most {goal}",
-            f"{ratio(found['student'], found[peer]):.2f}",
-            f"{ms(found['student'])} / {ms(found[peer])}",
-        )
+        compared(f"student over smp {peer}, same encoder, both ONNX", f"at most {goal}", found, "student", peer)
         for peer, (_, goal) in PEERS.items()
     ]
 
@@ -205,29 +199,14 @@ def over_authors(bench: Bench) -> list[Row]:
         theirs = bench.seconds({"theirs": bench.eager("dcama student", build_backbone(name))})["theirs"]
         time.sleep(1)
         ours = before + bench.seconds({"ours": bench.student()})["ours"]
-        value = f"{percentile(theirs, 50) / percentile(ours, 50):.0f}"
-        rows.append(
-            (
-                f"authors' student, {shown}, eager, over ours (one after the other)",
-                goal,
-                value,
-                f"{ms(theirs)} / {ms(ours)}",
-            )
-        )
+        what, value = f"authors' student, {shown}, eager, over ours (one after the other)", percentile(theirs, 50)
+        rows.append((what, goal, f"{value / percentile(ours, 50):.0f}", f"{ms(theirs)} / {ms(ours)}"))
     return rows
 
 
 def eight_bits(bench: Bench) -> list[Row]:
     found = bench.seconds({"int8": bench.int8(), "fp32": bench.student()})
-    value = f"{ratio(found['int8'], found['fp32']):.2f}"
-    return [
-        (
-            "int8 student (all convolutions) over fp32",
-            "at most 0.5",
-            value,
-            f"{ms(found['int8'])} / {ms(found['fp32'])}",
-        )
-    ]
+    return [compared("int8 student (all convolutions) over fp32", "at most 0.5", found, "int8", "fp32")]
 
 
 def classes(bench: Bench) -> list[Row]:
@@ -256,15 +235,8 @@ def shots(bench: Bench) -> list[Row]:
     if shapes[0] != shapes[1]:
         raise SystemExit("a student of 80 images is not the size of one of 1 image")
     found = bench.seconds(calls)
-    value = f"{ratio(found['80'], found['1']):.2f}"
-    return [
-        (
-            "student of k = 80 over k = 1 (tensor for tensor of one size; eager)",
-            "1.0",
-            value,
-            f"{ms(found['80'])} / {ms(found['1'])}",
-        )
-    ]
+    what = "student of k = 80 over k = 1 (tensor for tensor of one size; eager)"
+    return [compared(what, "1.0", found, "80", "1")]
 
 
 def teachers(bench: Bench) -> list[Row]:
@@ -275,15 +247,8 @@ def teachers(bench: Bench) -> list[Row]:
             "student": bench.eager("student", bench.backbone),
         }
         found = bench.seconds(calls, repeats=bench.repeats if k < 20 else max(5, bench.repeats // 3))
-        value = f"{ratio(found['teacher'], found['student']):.1f}"
-        rows.append(
-            (
-                f"our teacher over our student, k = {k}, both eager",
-                "reported",
-                value,
-                f"{ms(found['teacher'])} / {ms(found['student'])}",
-            )
-        )
+        what = f"our teacher over our student, k = {k}, both eager"
+        rows.append(compared(what, "reported", found, "teacher", "student", digits=1))
     return rows
 
 
@@ -297,9 +262,8 @@ def authors_teachers(bench: Bench, largest: int) -> list[Row]:
             "student": bench.eager("dcama student", backbone),
         }
         found = bench.seconds(calls, repeats=repeats)
-        value = f"{ratio(found['teacher'], found['student']):.1f}"
         what = f"authors' teacher over their student, Swin-B, k = {k}, both eager (median of {repeats})"
-        rows.append((what, "reported", value, f"{ms(found['teacher'])} / {ms(found['student'])}"))
+        rows.append(compared(what, "reported", found, "teacher", "student", digits=1))
     return rows
 
 

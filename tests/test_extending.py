@@ -19,7 +19,7 @@ from distillfss import FitConfig, Segmenter, SupportSet, extend
 from distillfss.errors import FitInterrupted, ModelFileError, UsageError
 from distillfss.extending import GIVE_WAY, config_for, joined, new_classes
 from distillfss.extension_effects import effects
-from distillfss.fitting import FitRun
+from distillfss.fit_run import FitRun
 from distillfss.models.composite import StudentParts, side_by_side
 from distillfss.models.student import Student
 from distillfss.preprocess import at_working_size
@@ -114,6 +114,16 @@ def test_adding_and_taking_away_again_and_again(old: Segmenter, extended: Segmen
     model = model.without("rust")
     assert model.info.parts == ((True, False), (False, True))
     assert_same_classes(extended, model, ("class_1",))
+
+
+def test_an_estimate_of_other_classes_is_not_kept(old: Segmenter, extended: Segmenter) -> None:
+    old.summary["estimate"] = {"iou": 0.5}
+    try:
+        for changed in (joined(old, make_segmenter(ways=1)), joined(extended, old).without("rust")):
+            assert "estimate" not in changed.summary
+        assert "estimate" in old.summary
+    finally:
+        del old.summary["estimate"]
 
 
 def test_what_was_done_is_in_the_summary(old: Segmenter, extended: Segmenter) -> None:

@@ -14,6 +14,7 @@ from distillfss.errors import OutputError, UsageError
 from distillfss.io.masks import read_mask
 from distillfss.outputs import OutputSettings, make_outputs
 from distillfss.predicting import PredictSummary, predict_images, segment_file
+from distillfss.quality.judging import Answer, Judged
 
 
 @pytest.fixture
@@ -193,6 +194,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file but the records, by its path."""
     files = (path for path in folder.rglob("*") if path.is_file() and ".distillfss-records" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_images_unlike_the_support_are_named_and_leave_no_records(images: Path, tmp_path: Path) -> None:
+    class Judging(BrightnessSegmenter):
+        def answer(self, pixels: np.ndarray, probabilities: bool = False) -> Answer:
+            odd = np.array_equal(pixels, disc_pair(2)[0])
+            return Answer(self.mask(pixels), judged=Judged(0.75, 1.5 if odd else 0.5))
+
+    summary = predict_images(Judging(), images, tmp_path / "masks")
+    assert summary.unlike == [images / "im2.png"]
+    assert summary.to_dict()["unlike_support"] == [str(images / "im2.png")]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"im{n}.png" for n in range(4)]
+    summary = predict_images(Judging(), images, tmp_path / "table", outputs=["confidence"])
+    assert summary.unlike == [images / "im2.png"]
+    lines = (tmp_path / "table" / "confidence.csv").read_text().splitlines()
+    assert lines[1:] == [f"im{n}.png,0.75,{1.5 if n == 2 else 0.5},{'yes' if n == 2 else 'no'}" for n in range(4)]
+    # asked again, there is nothing to do and nobody to judge; the table stays whole
+    assert predict_images(Judging(), images, tmp_path / "table", outputs=["confidence"]).unlike == []
+    assert (tmp_path / "table" / "confidence.csv").read_text().splitlines() == [*lines]
 
 
 def test_all_outputs_and_what_is_told_of_them(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from distillfss.errors import UsageError
 from distillfss.io.masks import read_mask
 from distillfss.predict_plan import PlanSettings
+from distillfss.quality.judging import Answer, Judged
 from distillfss.ray_predicting import predict_on_ray
 
 IMAGES = 12
@@ -41,6 +42,11 @@ class Watched(BrightnessSegmenter):
         while self.calls == 1 and not (self.folder / "go").exists() and time.monotonic() < end:
             time.sleep(0.02)
         return super().predict(pixels, sizes)
+
+    def answer(self, pixels: np.ndarray, probabilities: bool = False) -> Answer:
+        """Image 3 is like nothing it has seen."""
+        odd = np.array_equal(pixels, disc_pair(3)[0])
+        return Answer(self.predict(pixels, [pixels.shape[:2]])[0], judged=Judged(0.5, 2.0 if odd else 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,9 @@ def test_done_images_are_skipped_and_an_address_is_read_and_written(
             model, settings, f"local://{images}", address=cluster.address, load=watched(calls), **more
         )
 
-    assert (run().written, run().skipped_existing) == (IMAGES, IMAGES)
+    first = run()
+    assert (first.written, run().skipped_existing) == (IMAGES, IMAGES)
+    assert [str(image).split("/")[-1] for image in first.unlike] == ["im03.png"]
     (tmp_path / "out" / "im03.png").unlink()
     before = len(list(calls.iterdir()))
     again = run(workers=1)

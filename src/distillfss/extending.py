@@ -11,7 +11,8 @@ import numpy as np
 
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
-from distillfss.fitting import FitRun, Progress, run_to_the_end
+from distillfss.fit_run import FitRun, Progress
+from distillfss.fitting import run_to_the_end
 from distillfss.io.labelled import Sample
 from distillfss.metrics import IGNORE
 from distillfss.model_info import MAX_CLASSES
@@ -229,5 +230,6 @@ def _changed(
 
     backbone, standardize, _ = model.parts
     summary = {**model.summary, how: [*model.summary.get(how, []), entry]}
+    summary.pop("estimate", None)  # it was of other classes
     info = replace(model.info, class_names=class_names, parts=parts, summary=summary)
     return Segmenter(backbone, standardize, student, info, torch.device(model.device))

@@ -23,7 +23,7 @@ from distillfss.backbones.timm_weights import hub_file
 from distillfss.backbones.torchvision_bridge import import_timm
 from distillfss.backbones.weights import weight_file
 from distillfss.errors import ModelFileError, UsageError
-from distillfss.fitting import FitRun
+from distillfss.fit_run import FitRun
 from distillfss.training.state import load_state
 
 SMALL = "timm:test_resnet"

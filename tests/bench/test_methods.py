@@ -18,7 +18,7 @@ from distillfss.bench.methods.decoder import FeaturePyramidDecoder
 from distillfss.bench.methods.linear import BALANCES, RIDGES, Linear, Moments, at_grid, leave_one_out, pixels_of
 from distillfss.bench.methods.teacher import TeacherPredictor, TransferredTeacher, fit_config, quiet
 from distillfss.bench.methods.unet import UNet
-from distillfss.fitting import FitRun
+from distillfss.fit_run import FitRun
 from distillfss.models.classes import merge_classes
 from distillfss.preprocess import at_working_size
 from distillfss.training.targets import class_masks

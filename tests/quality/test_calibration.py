@@ -38,6 +38,14 @@ def test_more_found_is_more_expected_and_nothing_is_certain(images):
     assert all(0 < each.low < each.iou < each.high < 1 for each in found)
 
 
+def test_a_model_without_steps_gains_less_than_one_with_steps():
+    grid = np.linspace(0.05, 0.95, 10)
+    assert all(expected(seen(v), instant=True).iou < expected(seen(v)).iou for v in grid)
+    found = estimate(["a"], [seen(0.4)], images=5, instant=True, seconds=0)
+    assert found.classes[0].expected == expected(seen(0.4), instant=True)
+    assert found.instant is None  # it is what is estimated
+
+
 def test_few_images_say_less():
     few, many = expected(seen(0.9, 2)), expected(seen(0.9, 50))
     assert few.iou < many.iou

@@ -13,7 +13,7 @@ from scenes import square_pair, square_support
 
 from distillfss import FitConfig, Segmenter, SupportSet, fit
 from distillfss.errors import FitInterrupted, UsageError
-from distillfss.fitting import FitRun, Progress
+from distillfss.fit_run import FitRun, Progress
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import FINAL_SHARE, WARM_UP_STEPS, learning_rate
 from distillfss.training.state import load_state, save_state
@@ -53,6 +53,8 @@ def test_an_instant_model_takes_no_step_and_knows_the_squares():
         found = segmenter(image)
         scores.append(((found == 1) & (mask == 1)).sum() / ((found == 1) | (mask == 1)).sum())
     assert np.mean(scores) > 0.5
+    said = segmenter.summary["estimate"]["classes"]["class_1"]
+    assert said["validated"] == said["start"] > 0
     # attention and mixer are the start's, untouched
     run = FitRun(support, config, lambda _: None)
     start = run.teacher.mixer.state_dict()

@@ -13,7 +13,7 @@ from scenes import square_support
 from torch import Tensor, nn
 
 from distillfss import FitConfig, SupportSet
-from distillfss.fitting import FitRun
+from distillfss.fit_run import FitRun
 from distillfss.models.classes import merge_classes
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import EncodedView

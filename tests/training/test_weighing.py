@@ -7,7 +7,7 @@ import torch
 from scenes import square_support
 
 from distillfss import FitConfig
-from distillfss.fitting import FitRun
+from distillfss.fit_run import FitRun
 from distillfss.models.probe import probe_map, probe_weights
 from distillfss.training.scoring import pixel_counts
 from distillfss.training.targets import class_masks
@@ -51,7 +51,7 @@ def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
 
 
 def test_a_probe_that_misleads_is_not_heard_at_all(monkeypatch):
-    monkeypatch.setattr("distillfss.fitting.best_gain", lambda *_, **__: 0.0)
+    monkeypatch.setattr("distillfss.fit_run.best_gain", lambda *_, **__: 0.0)
     run = FitRun(square_support(3), CONFIG, lambda _: None)
     assert float(probe_map(run.plain[0].features, run.probe, run.backbone.layers).abs().max()) == 0
     assert float(run.teacher.mixer.probe_gain.detach()) == 0

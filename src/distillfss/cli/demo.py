@@ -23,9 +23,7 @@ from distillfss.demo import CSV, MODEL, PAGE, DemoResult, run_demo
     show_default=True,
     help="Folder for everything it makes.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
-)
+@options.seed
 @options.device
 @options.as_json
 @options.debug

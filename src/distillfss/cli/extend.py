@@ -32,20 +32,12 @@ OF_A_FIT = ("classes", "format_name", "seed", "init", "effort", "instant", "fres
 @click.option("--remove", multiple=True, metavar="CLASS", help="A class to take away; may be given several times.")
 @click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
 @options.annotation_format
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
-)
+@options.seed
 @options.device
-@click.option(
-    "--init",
-    default="auto",
-    show_default=True,
-    metavar="auto|scratch|FILE",
-    help="What the teacher starts from: its meta-trained weights, nothing, or a file of 'meta-train'.",
-)
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps.")
+@options.init
+@options.effort
 @click.option("--instant", is_flag=True, help="Add the class in seconds, without a training step: not as good.")
-@click.option("--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more).")
+@options.embed_backbone
 @click.option("--fresh", is_flag=True, help="Start over, even if an earlier run of the same was stopped half-way.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists; it may be MODEL itself.")
 @options.as_json

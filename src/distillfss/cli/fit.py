@@ -17,7 +17,7 @@ from distillfss.errors import OutputError, UsageError
 from distillfss.metrics import number_or_none
 
 if TYPE_CHECKING:
-    from distillfss.fitting import Progress
+    from distillfss.fit_run import Progress
     from distillfss.segmenter import Segmenter
     from distillfss.support import SupportSet
 
@@ -48,9 +48,7 @@ STATE_BYTES = 10_000_000
 @click.option("--out", "-o", type=options.PATH, required=True, help="The model file to write.")
 @click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
 @options.annotation_format
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
-)
+@options.seed
 @options.device
 @click.option(
     "--backbone",
@@ -65,23 +63,17 @@ STATE_BYTES = 10_000_000
     metavar="FILE",
     help="Weights of the backbone, in place of those of its package or of the Hugging Face hub.",
 )
-@click.option(
-    "--init",
-    default="auto",
-    show_default=True,
-    metavar="auto|scratch|FILE",
-    help="What the teacher starts from: its meta-trained weights, nothing, or a file of 'meta-train'.",
-)
+@options.init
 @click.option(
     "--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution in pixels."
 )
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps.")
+@options.effort
 @click.option("--instant", is_flag=True, help="A model in seconds, without a training step: not as good, to look at.")
 @click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a quarter faster.")
 @click.option(
     "--strict", is_flag=True, help="Exit with 7 if a class is not clearly better than trivial; the model is written."
 )
-@click.option("--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more).")
+@options.embed_backbone
 @click.option("--fresh", is_flag=True, help="Start over, even if an earlier run of the same fit was stopped half-way.")
 @click.option("--overwrite", is_flag=True, help="Replace the model file if it exists.")
 @options.as_json

@@ -22,9 +22,13 @@ __all__ = [
     "debug",
     "device",
     "duration",
+    "effort",
+    "embed_backbone",
+    "init",
     "make_folder",
     "megabytes",
     "path_argument",
+    "seed",
     "shell",
     "split_names",
 ]
@@ -37,6 +41,22 @@ device = click.option(
     default="auto",
     show_default=True,
     help="Where to compute; auto takes CUDA, then MPS, then the CPU.",
+)
+effort = click.option(
+    "--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps."
+)
+embed_backbone = click.option(
+    "--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more)."
+)
+init = click.option(
+    "--init",
+    default="auto",
+    show_default=True,
+    metavar="auto|scratch|FILE",
+    help="What the teacher starts from: its meta-trained weights, nothing, or a file of 'meta-train'.",
+)
+seed = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all that is random."
 )
 FORMATS = (
     "index-png",

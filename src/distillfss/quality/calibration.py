@@ -18,8 +18,9 @@ COVERAGE = 0.8
 """Share of intervals that hold what is found later."""
 QUANTILE = 1.2816
 """Of the normal distribution, for that share."""
-GAIN = 0.5
-"""What the whole fit with all images adds to what a fold found, in logits of IoU."""
+GAIN, INSTANT_GAIN = 0.5, 0.2
+"""What the whole fit with all images adds to what a fold found, in logits of IoU; and a model without steps to what the
+teacher found that it is made of."""
 TYPICAL, SPREAD = 0.0, 0.9
 """What fits reach as a rule, in logits, and how far they lie about it: what few images say is drawn towards it. Taken
 wide, since the next data set may be like none of those that the rest was fitted on."""
@@ -33,8 +34,6 @@ DEVIATION, DEVIATION_OF_ONE = 0.075, 0.15
 """Standard deviation of what is found later about what was expected: a part that stays, and one per image."""
 UNSEEN, UNSEEN_DEVIATION = 0.38, 0.18
 """The same for a class of a single image, which cannot be held back: what fits reach with one image."""
-INSTANT_GAIN = 0.4
-"""What one more image adds to what the teacher finds before any step, in logits of IoU."""
 SHARED = 0.5
 """Correlation of the errors of two classes of one fit."""
 LEAST_IOU = 0.03
@@ -69,23 +68,21 @@ def expected(outcome: Outcome, *, instant: bool = False) -> Expected:
     outcome
         Of cross-validation.
     instant
-        Whether the model is what the teacher was before any step.
+        Whether the model takes no step, nor did what was validated.
     """
     if outcome.images < 2:
         return Expected.around(UNSEEN, UNSEEN_DEVIATION)
     deviation = math.hypot(DEVIATION, DEVIATION_OF_ONE / math.sqrt(outcome.images))
-    if instant:
-        return Expected.around(_iou(_logit(outcome.start) + INSTANT_GAIN), deviation)
     found = min(max(outcome.validated, LEAST_IOU), 1 - LEAST_IOU)
     # the slope of the logit, which near 0 and 1 would make any error endless
     error = max(outcome.error, LEAST_ERROR) / max(found * (1 - found), LEAST_SLOPE)
     weight = SPREAD**2 / (SPREAD**2 + error**2 + NOISE**2 / outcome.images)
-    return Expected.around(_iou(TYPICAL + weight * (_logit(found) + GAIN - TYPICAL)), deviation)
+    gain = INSTANT_GAIN if instant else GAIN
+    return Expected.around(_iou(TYPICAL + weight * (_logit(found) + gain - TYPICAL)), deviation)
 
 
 def _logit(iou: float) -> float:
-    held = min(max(iou, LEAST_IOU), 1 - LEAST_IOU)
-    return math.log(held / (1 - held))
+    return math.log(iou / (1 - iou))
 
 
 def _iou(logit: float) -> float:

@@ -39,7 +39,7 @@ class Estimate:
         The same of the best constant answer, "everything is" whichever class is largest.
     instant
         Mean IoU of the teacher before any step on held-back images: what ``fit --instant`` would have given. None
-        where no image could be held back.
+        where no image could be held back, and of an instant model itself.
     seconds
         Time the cross-validation took.
     """
@@ -81,7 +81,7 @@ def estimate(names: Sequence[str], found: Sequence[Outcome], *, images: int, ins
         classes=each,
         mean=expected_mean([one.expected for one in each]),
         trivial=max(outcome.trivial for outcome in found) / len(found),
-        instant=math.fsum(outcome.start for outcome in found) / len(found) if images > 1 else None,
+        instant=math.fsum(outcome.start for outcome in found) / len(found) if images > 1 and not instant else None,
         seconds=seconds,
     )
 

@@ -8,6 +8,7 @@ whole fit. What that leaves out (the other steps, the images that were held back
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -97,6 +98,7 @@ class CrossValidation:
         # (k, n, 3): found and true, found and false, missed; without fine-tuning, and with it
         self.before = torch.zeros(len(plain), learning.ways, 3, dtype=torch.float64)
         self.after = torch.zeros_like(self.before)
+        self.seconds = 0.0
         self._fold = 0
         self._runner: PhaseRunner | None = None
         self._learner = teacher
@@ -115,6 +117,7 @@ class CrossValidation:
 
     def advance(self) -> None:
         """One step of fine-tuning; after the last of a fold, its images are judged."""
+        started = time.perf_counter()
         held_back = self.held_back[self._fold]
         if self._runner is None:
             self._runner = self._without(held_back)
@@ -126,12 +129,15 @@ class CrossValidation:
             self._fold, self._runner, self._learner = self._fold + 1, None, self.teacher
             if self.done:
                 self.views = ()  # a hundred megabytes
+        self.seconds += time.perf_counter() - started
 
     def judge_start(self) -> None:
-        """Only what the teacher finds as it starts, without any step."""
+        """For a fit without steps: all there is to validate is what the teacher finds as it starts."""
+        started = time.perf_counter()
         for source in range(len(self.plain)):
-            self.before[source] = self._judged(self.teacher, source)
+            self.before[source] = self.after[source] = self._judged(self.teacher, source)
         self._fold = len(self.held_back)
+        self.seconds += time.perf_counter() - started
 
     def _without(self, held_back: Sequence[int]) -> PhaseRunner:
         how = self.learning
@@ -157,9 +163,10 @@ class CrossValidation:
 
     def tensors(self) -> dict[str, Tensor]:
         """What the finished folds found; an unfinished one starts over."""
-        return {"before": self.before, "after": self.after, "fold": torch.tensor(self._fold)}
+        seconds = torch.tensor(self.seconds, dtype=torch.float64)
+        return {"before": self.before, "after": self.after, "fold": torch.tensor(self._fold), "seconds": seconds}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """The reverse of ``tensors``."""
         self.before, self.after = tensors["before"], tensors["after"]
-        self._fold, self._runner = int(tensors["fold"]), None
+        self._fold, self._runner, self.seconds = int(tensors["fold"]), None, float(tensors["seconds"])

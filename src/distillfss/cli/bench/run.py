@@ -95,7 +95,7 @@ class ManyValues(click.Command):
 @click.option("--no-masks", is_flag=True, help="Do not keep the predicted masks; the report then has no pictures.")
 @click.option("--backbone", metavar="NAME", default="efficientnet_lite0", show_default=True)
 @click.option("--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution.")
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps.")
+@options.effort
 @click.option(
     "--init", metavar="auto|scratch|FILE", default="auto", show_default=True, help="What teachers start from."
 )

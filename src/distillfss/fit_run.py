@@ -1,0 +1,344 @@
+"""Everything a fit holds between two steps."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distillfss import __version__
+from distillfss.artifact import ModelInfo, tensors_sha256
+from distillfss.backbones import load_backbone, weights_sha256
+from distillfss.config import FitConfig
+from distillfss.errors import UsageError
+from distillfss.models.probe import leave_out, sample, unheard
+from distillfss.models.standardize import Standardize
+from distillfss.models.student import Student
+from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.quality.advice import advice
+from distillfss.quality.estimate import Estimate, estimate
+from distillfss.quality.outcomes import outcomes
+from distillfss.quality.strangeness import limit
+from distillfss.runtime import resolve_device
+from distillfss.segmenter import PREPROCESSING, Segmenter
+from distillfss.support import SupportSet
+from distillfss.training.augment import Augmenter
+from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
+from distillfss.training.distill import Distill
+from distillfss.training.initial import SCRATCH, initialise
+from distillfss.training.loop import Phase, PhaseRunner
+from distillfss.training.pool import Batch, EncodedView, ViewPool
+from distillfss.training.rivals import Rivals
+from distillfss.training.state import FitState
+from distillfss.training.targets import class_masks
+from distillfss.training.transfer import Transfer
+from distillfss.training.weighing import best_gain
+
+PROBE_FOLDS = 10
+"""Probes that are solved, each without a part of the images: with up to so many images, each without one of them."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands: phase, step of steps in it, and a remark."""
+
+    phase: str
+    step: int
+    steps: int
+    message: str = ""
+
+
+class FitRun:
+    """Everything a fit holds between two steps.
+
+    Parameters
+    ----------
+    support, config
+        What to learn from, and how.
+    tell
+        Told what is being prepared.
+    beside
+        A model whose classes stay as they are while those of ``support`` are learnt beside them, on its backbone and
+        its standardisation; ``config`` names its backbone, size and device. None to start anew.
+    """
+
+    def __init__(
+        self,
+        support: SupportSet,
+        config: FitConfig,
+        tell: Callable[[Progress], None],
+        beside: Segmenter | None = None,
+    ) -> None:
+        self.support = support
+        self.config = config
+        self.beside = beside
+        self.device = resolve_device(config.device)
+        self.seconds = 0.0
+        self._started = time.perf_counter()
+        ways, shots = len(support.class_names), len(support)
+        tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
+        rivals = self._take_frozen_parts()
+        layers = self.backbone.layers
+        augmenter = Augmenter(support, config.size)
+        self.plain = self._plain_views(augmenter, tell)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.teacher = Teacher(layers)
+            self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
+            if config.instant and shots == 1 and self.start.name == SCRATCH:
+                raise UsageError(
+                    "one image gives no instant model without a meta-trained start: nothing in it would be learnt",
+                    cure="Leave --instant out, annotate a second image, or give a teacher with --init",
+                )
+            self.teacher.to(self.device)
+            self.student = Student(layers, ways).to(self.device)
+        pool = ViewPool(
+            augmenter, self.encode, seed=config.seed, capacity=config.views(shots), refresh=config.new_views
+        )
+        tell(Progress("prepare", len(support), len(support), "solving for the probe"))
+        first_views = pool.advance(0)
+        self.probe, probes = self._probes(first_views, ways)
+        if len(support) > 1:
+            gain = best_gain(self.teacher, self.plain, probes, ways, shots=config.answer_shots, seed=config.seed)
+            with torch.no_grad():
+                self.teacher.mixer.probe_gain.fill_(gain)
+            if gain == 0:  # what misleads on images it has not seen is better not learnt from
+                self.probe = unheard(self.probe)
+                probes = {source: unheard(weights) for source, weights in probes.items()}
+        self.validation = self._validation(first_views, probes) if config.estimate else None
+        self._phases: list[Phase] = [
+            Transfer(
+                self.teacher,
+                pool,
+                probes,
+                ways,
+                steps=config.transfer_steps(shots) if config.use_teacher else 0,
+                queries=config.queries(ways),
+                shots=config.episode_shots,
+                rivals=rivals,
+            ),
+            Distill(
+                self.student,
+                self.teacher,
+                pool,
+                self.plain,
+                probes,
+                steps=config.distill_steps(shots),
+                batch=config.batch(ways),
+                shots=config.answer_shots,
+                answer_weight=config.answer_weight if config.use_teacher else 0,
+                map_weight=config.map_weight if config.use_teacher else 0,
+                rivals=rivals,
+            ),
+        ]
+        self._phase = 0
+        self._runner = self._start_phase()
+
+    def _take_frozen_parts(self) -> Rivals:
+        """Backbone, standardisation and fixed classes: those of the model beside, or new ones."""
+        if self.beside is not None:
+            self.backbone, self.standardize, student = self.beside.parts
+            self.backbone_sha256 = self.beside.info.backbone_sha256
+            return Rivals(student, len(self.beside.class_names))
+        weights = self.config.backbone_weights
+        self.backbone = load_backbone(self.config.backbone, weights).to(self.device)
+        self.backbone_sha256 = weights_sha256(self.config.backbone, weights)
+        self.standardize = Standardize(self.backbone.layers).to(self.device)
+        return Rivals()
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
+        return self.standardize(self.backbone(images.to(self.device)))
+
+    @torch.no_grad()
+    def _plain_views(self, augmenter: Augmenter, tell: Callable[[Progress], None]) -> list[EncodedView]:
+        """Calibrate a new standardisation on the support, and encode every image of it once, unaugmented."""
+        views = [augmenter.plain(source) for source in range(len(augmenter))]
+        raw = []
+        for number, view in enumerate(views):
+            raw.append(self.backbone(view.image[None].to(self.device)))
+            tell(Progress("prepare", number + 1, len(views), "looking at the support"))
+        if self.beside is None:
+            self.standardize.calibrate(raw)
+        self.strangeness_limit = limit(raw, self.backbone.layers)
+        return [
+            EncodedView(self.standardize(features), view.mask[None].to(self.device), view.source, number)
+            for number, (features, view) in enumerate(zip(raw, views, strict=True))
+        ]
+
+    def _probes(self, views: Sequence[EncodedView], ways: int) -> tuple[Tensor, dict[int, Tensor]]:
+        """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others."""
+        seen = [*self.plain, *views]
+        sampled = [sample(v.features, class_masks(v.mask, ways), self.backbone.layers)[0] for v in seen]
+        return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS)
+
+    def _validation(self, views: Sequence[EncodedView], probes: Mapping[int, Tensor]) -> CrossValidation:
+        config, ways = self.config, len(self.support.class_names)
+        how = Learning(
+            ways=ways,
+            seed=config.seed,
+            queries=config.queries(ways),
+            episode_shots=config.episode_shots,
+            answer_shots=config.answer_shots,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        steps = max(1, round(STEPS * min(1.0, config.effort)))
+        validation = CrossValidation(self.teacher, self.plain, views, probes, how, steps=steps)
+        if config.instant and len(self.support) > 1:
+            validation.judge_start()
+        return validation
+
+    def _start_phase(self) -> PhaseRunner:
+        offset = sum(phase.steps for phase in self._phases[: self._phase])
+        return PhaseRunner(
+            self._phases[self._phase],
+            offset,
+            peak=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+
+    @property
+    def steps_in_all(self) -> int:
+        return sum(phase.steps for phase in self._phases)
+
+    @property
+    def steps_done(self) -> int:
+        return sum(phase.steps for phase in self._phases[: self._phase]) + self._runner.step
+
+    @property
+    def done(self) -> bool:
+        return self._phase == len(self._phases) - 1 and self._runner.done
+
+    @property
+    def transferred(self) -> bool:
+        """Whether the teacher has learnt all it is going to."""
+        return self._phase > 0 or self._runner.done
+
+    @property
+    def validating(self) -> bool:
+        """Whether the cross-validation, which comes before the first step, is under way."""
+        return self.validation is not None and not self.validation.done
+
+    def progress(self, message: str) -> Progress:
+        """Where the fit stands, over all phases."""
+        if self.validation is not None and not self.validation.done:
+            return Progress("validate", self.validation.steps_done, self.validation.steps_in_all, message)
+        return Progress(self._phases[self._phase].name, self.steps_done, self.steps_in_all, message)
+
+    def advance(self) -> str:
+        """Take one step; what there is to say about it."""
+        if self.validation is not None and not self.validation.done:
+            self.validation.advance()
+            return ""
+        if self._runner.done:
+            self._phase += 1
+            self.teacher.requires_grad_(False)
+            if self.config.use_teacher:
+                self.student.take_over(self.teacher, self.whole_support(), self.config.seed)
+            else:
+                self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
+                self.student.get_buffer("probe").copy_(self.probe)
+            self._runner = self._start_phase()
+        return "no step to take" if self._runner.done else f"loss {self._runner.advance():.3f}"
+
+    def whole_support(self) -> SupportTokens:
+        """Every support image, unaugmented, as the teacher sees it."""
+        shown = Batch.of(self.plain)
+        masks = class_masks(shown.masks, len(self.support.class_names))
+        return self.teacher.support_tokens(shown.features, masks, self.probe)
+
+    def fingerprint(self) -> str:
+        """Hex digest of everything that decides the outcome."""
+        weights = f"{self.backbone_sha256} {self.start.sha256}"
+        identity = (
+            f"{self.support.fingerprint()} {self.config.fingerprint()} {weights} {__version__} {torch.__version__}"
+        )
+        if self.beside is not None:
+            tensors = {f"{n}.{k}": t for n, part in enumerate(self.beside.parts) for k, t in part.state_dict().items()}
+            identity += (
+                f" {self.beside.class_names} {tensors_sha256({k: t.cpu().contiguous() for k, t in tensors.items()})}"
+            )
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+    def state(self) -> FitState:
+        """Everything that decides what follows."""
+        models = {"teacher.": self.teacher, "student.": self.student}
+        tensors = {prefix + name: t for prefix, model in models.items() for name, t in model.state_dict().items()}
+        tensors |= self._runner.tensors()
+        if self.validation is not None:
+            tensors |= {f"validation.{name}": t for name, t in self.validation.tensors().items()}
+        return FitState(self._phase, self._runner.step, self._seconds_so_far(), tensors)
+
+    def restore(self, state: FitState) -> None:
+        """Continue where ``state`` was taken."""
+        for prefix, model in (("teacher.", self.teacher), ("student.", self.student)):
+            model.load_state_dict(_under(prefix, state.tensors))
+        if self.validation is not None:
+            self.validation.restore(_under("validation.", state.tensors))
+        self._phase = state.phase
+        if self._phase > 0:
+            self.teacher.requires_grad_(False)
+        self._runner = self._start_phase()
+        self._runner.restore(state.step, state.tensors)
+        self.seconds = state.seconds
+
+    def _advice(self, found: Estimate) -> list[str]:
+        assert self.validation is not None
+        samples = self.support.samples
+        names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
+        return advice(found, self.validation.after.numpy(), names, masks, self.config.size)
+
+    def _seconds_so_far(self) -> float:
+        return self.seconds + time.perf_counter() - self._started
+
+    def estimate(self) -> Estimate | None:
+        """What to expect of the model on new images, once the cross-validation is through."""
+        if self.validation is None or self.validating:
+            return None
+        before, after = self.validation.before.numpy(), self.validation.after.numpy()
+        found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in self.plain])
+        names = self.support.class_names
+        return estimate(
+            names, found, images=len(self.plain), instant=self.config.instant, seconds=self.validation.seconds
+        )
+
+    def segmenter(self) -> Segmenter:
+        """The student as it is now."""
+        weights = self.config.backbone_weights
+        config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
+        summary = {
+            "images": len(self.support),
+            "shots": self.support.shots(),
+            "start": self.start.name,
+            "steps": {phase.name: phase.steps for phase in self._phases},
+            "seconds": round(self._seconds_so_far(), 2),
+            "device": self.device.type,
+            "torch": torch.__version__,
+            "config": config,
+            "support_sha256": self.support.fingerprint(),
+            "support_side": self.support.typical_side(),
+            "reading": self.support.reading,
+            "strangeness_limit": self.strangeness_limit,
+        }
+        if (found := self.estimate()) is not None:
+            summary["estimate"] = found.to_dict() | {"advice": self._advice(found)}
+        info = ModelInfo(
+            class_names=self.support.class_names,
+            backbone=self.config.backbone,
+            backbone_sha256=self.backbone_sha256,
+            backbone_embedded=False,
+            size=self.config.size,
+            preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
+            summary=summary,
+        )
+        return Segmenter(self.backbone, self.standardize, self.student, info, self.device)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
