@@ -132,6 +132,14 @@ def test_unknown_class_is_background_and_said_so() -> None:
     assert notices == ["the model does not know a, c: counted as background"]
 
 
+def test_a_folder_may_be_annotated_for_some_of_the_classes_where_that_is_meant() -> None:
+    table, notices = match_classes(("a", "b"), ("b",), partial=True)
+    assert (table[[0, 1, 2, 255]].tolist(), notices) == ([0, 2, 0, 255], [])
+    for folder, partial in ((("c",), True), (("b",), False)):
+        with pytest.raises(DataError, match="is not among the masks' classes"):
+            match_classes(("a", "b"), folder, partial=partial)
+
+
 @pytest.mark.parametrize("folder", [("class_1", "class_2"), ("class_1",)])
 def test_made_up_names_go_by_position(folder: tuple[str, ...]) -> None:
     table, notices = match_classes(("a", "b"), folder)

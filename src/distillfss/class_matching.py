@@ -13,11 +13,13 @@ SHOWN = 10
 """Class names listed in an error."""
 
 
-def match_classes(model: Sequence[str], folder: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+def match_classes(
+    model: Sequence[str], folder: Sequence[str], *, partial: bool = False
+) -> tuple[np.ndarray, list[str]]:
     """Translate the folder's class indices into the model's, by name.
 
     Names a folder does not give are made up (``class_1`` …); unless there are more than the model's, they go by
-    position.
+    position. Where the folder is annotated for some of the model's classes only, ``partial`` says that this is meant.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def match_classes(model: Sequence[str], folder: Sequence[str]) -> tuple[np.ndarr
         same = list(folder) == list(model)[: len(folder)]
         return table, [] if same else [f"the masks' classes have no names, taken in the model's order: {listed(model)}"]
     missing = [name for name in model if name not in folder]
-    if missing:
+    if missing and not (partial and len(missing) < len(model)):
         known = listed(folder[:SHOWN]) + (", ..." if len(folder) > SHOWN else "")
         raise DataError(
             f"the model's {listed(missing)} is not among the masks' classes ({known})",

@@ -156,6 +156,20 @@ def test_what_is_refused(logits: float, masks: float, precision: str, refused: b
         checking.check(found, precision)
 
 
+@pytest.mark.parametrize(
+    ("logits", "precision", "refused"), [(0.19, "fp16", False), (0.21, "fp16", True), (2e-3, "fp32", True)]
+)
+def test_large_logits_may_be_off_by_a_hundredth_in_half_precision_alone(
+    logits: float, precision: str, refused: bool
+) -> None:
+    found = checking.Agreement(10, 1000, logits, 0, largest=20)
+    if refused:
+        with pytest.raises(ExportError, match=r"allowed 0\.2\)" if precision == "fp16" else r"allowed 0\.001\)"):
+            checking.check(found, precision)
+    else:
+        checking.check(found, precision)
+
+
 def test_a_tie_of_two_classes_excuses_the_background_alone() -> None:
     wanted = np.zeros((3, 1, 2), np.float32)
     wanted[1:, 0, 1] = 5, 1
@@ -261,6 +275,8 @@ def test_pictures_of_folders(squares: Path) -> None:
     assert all(example.mask is not None and example.mask.max() == 1 for example in labelled)
     plain = read_examples([squares / "images", squares], ["class_1"], most=4)
     assert [example.mask is None for example in plain] == [True] * 4 + [False] * 4
+    both = read_examples([squares], ["class_1", "fibre"])
+    assert {example.annotated for example in both} == {frozenset({1, 2})}  # nobody named the classes: all are meant
     odd = list(in_odd_sizes([Example(picture(30, 40))]))
     assert [image.shape for image in odd] == [(height, width, 3) for height, width in ODD_SIZES]
 

@@ -111,6 +111,23 @@ def test_quality_counts_pixels_against_labels_or_against_the_model() -> None:
     assert quality(rough, exact, [Example(dark)]).lost == 0
 
 
+def test_classes_an_image_is_not_annotated_for_count_neither_way() -> None:
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[:, :5, 0], image[:, 5:, 0] = 150, 220
+    exact, rough = (
+        BrightnessSegmenter(("dim", "bright"), (140, 200)),
+        BrightnessSegmenter(("dim", "bright"), (160, 200)),
+    )
+    # annotated for "bright" alone, which both find; "dim", which the twin loses, may or may not be there
+    truth = np.zeros((10, 10), np.uint8)
+    truth[:, 5:] = 2
+    partly = Example(image, truth, frozenset({2}))
+    found = quality(rough, exact, [partly])
+    assert (found.model, found.quantised) == (100.0, 100.0)
+    found = quality(rough, exact, [Example(image, truth)])
+    assert (found.model, found.quantised) == (50.0, 100.0)
+
+
 def test_the_first_plan_that_holds_is_taken_and_none_is_an_error(
     one_class: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from distillfss.class_matching import match_classes
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image
 from distillfss.io.files import list_images
+from distillfss.metrics import IGNORE
 
 ODD_SIZES = (
     (61, 47),
@@ -34,10 +35,15 @@ MOST = 64
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An image uint8 (H, W, 3) and its mask (H, W) in the model's classes, where there is one."""
+    """An image uint8 (H, W, 3) and its mask (H, W) in the model's classes, where there is one.
+
+    ``annotated`` are the mask values of the classes it is annotated for, None if for all; of the others its background
+    says nothing.
+    """
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.uint8] | None = None
+    annotated: frozenset[int] | None = None
 
 
 def read_examples(folders: Sequence[Path], class_names: Sequence[str], most: int = MOST) -> list[Example]:
@@ -48,7 +54,7 @@ def read_examples(folders: Sequence[Path], class_names: Sequence[str], most: int
     Raises
     ------
     DataError
-        If a folder has no image that can be read, or its classes are not the model's.
+        If a folder has no image that can be read, or none of its classes is the model's.
     """
     return [example for folder in folders for example in _of_folder(folder, class_names, most)]
 
@@ -58,10 +64,12 @@ def _of_folder(folder: Path, class_names: Sequence[str], most: int) -> Iterator[
         from distillfss.support import LabelledFolder
 
         data = LabelledFolder.open(folder).named_as(class_names)
-        table, _ = match_classes(class_names, data.class_names)
+        # what extends a model is annotated for the new classes alone
+        table, _ = match_classes(class_names, data.class_names, partial=True)
+        annotated = frozenset(int(value) for value in table[1:IGNORE]) - {0}
         for index in _spread(len(data), most):
             sample = data[index]
-            yield Example(sample.image, table[sample.mask])
+            yield Example(sample.image, table[sample.mask], annotated)
         return
     paths = list_images(folder)
     if not paths:
