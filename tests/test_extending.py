@@ -23,6 +23,7 @@ from distillfss.fit_run import FitRun
 from distillfss.models.composite import StudentParts, side_by_side
 from distillfss.models.student import Student
 from distillfss.preprocess import at_working_size
+from distillfss.quality.strangeness import MARGIN, strangeness
 
 QUICK = FitConfig(effort=0.1, pool_views=6, distill_batch=3)
 IMAGES = [square_pair(90 + seed, size, ways=3)[0] for seed, size in enumerate([(96, 96), (70, 130), (33, 31)])]
@@ -124,6 +125,24 @@ def test_an_estimate_of_other_classes_is_not_kept(old: Segmenter, extended: Segm
         assert "estimate" in old.summary
     finally:
         del old.summary["estimate"]
+
+
+def test_images_it_was_extended_with_are_not_unlike_what_it_knows() -> None:
+    model = make_segmenter(ways=2)
+    support = third_class()
+    most = min(strangeness_of(model, sample.image) for sample in support.samples) / 2
+    model.summary["strangeness_limit"] = most
+    assert all(model.answer(sample.image).judged.strangeness > 1 for sample in support.samples)
+    extended = extend(model, support, QUICK)
+    assert extended.strangeness_limit == pytest.approx(
+        MARGIN * max(strangeness_of(model, sample.image) for sample in support.samples), rel=1e-4
+    )
+    assert all(extended.answer(sample.image).judged.strangeness < 1 for sample in support.samples)
+    assert model.strangeness_limit == most
+
+
+def strangeness_of(model: Segmenter, image: np.ndarray) -> float:
+    return strangeness(answers(model, image)[0], model.parts[0].layers)
 
 
 def test_what_was_done_is_in_the_summary(old: Segmenter, extended: Segmenter) -> None:

@@ -195,7 +195,10 @@ def joined(model: Segmenter, added: Segmenter) -> Segmenter:
     more, more_kept = members_of(added.parts[2], len(added.class_names))
     student, parts = side_by_side([*members, *more], (*kept, *more_kept))
     addition = {"classes": list(added.class_names), **added.summary}
-    return _changed(model, student, parts, (*model.class_names, *added.class_names), "extended", addition)
+    extended = _changed(model, student, parts, (*model.class_names, *added.class_names), "extended", addition)
+    if (limit := added.summary.get("strangeness_limit")) is not None:
+        extended.summary["strangeness_limit"] = limit  # it knows the new images as well
+    return extended
 
 
 def without(model: Segmenter, names: Sequence[str]) -> Segmenter:

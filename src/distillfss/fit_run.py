@@ -23,7 +23,7 @@ from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.quality.advice import advice
 from distillfss.quality.estimate import Estimate, estimate
 from distillfss.quality.outcomes import outcomes
-from distillfss.quality.strangeness import limit
+from distillfss.quality.strangeness import limit, widened
 from distillfss.runtime import resolve_device
 from distillfss.segmenter import PREPROCESSING, Segmenter
 from distillfss.support import SupportSet
@@ -163,12 +163,16 @@ class FitRun:
         for number, view in enumerate(views):
             raw.append(self.backbone(view.image[None].to(self.device)))
             tell(Progress("prepare", number + 1, len(views), "looking at the support"))
+        layers = self.backbone.layers
         if self.beside is None:
             self.standardize.calibrate(raw)
-        self.strangeness_limit = limit(raw, self.backbone.layers)
+            self.strangeness_limit = limit(raw, layers)
+        encoded = [self.standardize(features) for features in raw]
+        if self.beside is not None:
+            self.strangeness_limit = widened(self.beside.strangeness_limit, encoded, layers)
         return [
-            EncodedView(self.standardize(features), view.mask[None].to(self.device), view.source, number)
-            for number, (features, view) in enumerate(zip(raw, views, strict=True))
+            EncodedView(features, view.mask[None].to(self.device), view.source, number)
+            for number, (features, view) in enumerate(zip(encoded, views, strict=True))
         ]
 
     def _probes(self, views: Sequence[EncodedView], ways: int) -> tuple[Tensor, dict[int, Tensor]]:

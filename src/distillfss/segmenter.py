@@ -143,15 +143,19 @@ class Segmenter:
             likely = at_own_size.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy() if probabilities else None
             return Answer(class_indices(at_own_size), likely, self._judged(merged, features))
 
+    @property
+    def strangeness_limit(self) -> float | None:
+        """How far an image may be from the support before it counts as unlike it; None where the model does not say."""
+        limit = self.summary.get("strangeness_limit")
+        # a model file may say anything
+        return limit if isinstance(limit, int | float) and 0 < limit < float("inf") else None
+
     def _judged(self, merged: Tensor, features: Sequence[Tensor]) -> Judged:
         from distillfss.quality.judging import confidence
         from distillfss.quality.strangeness import strangeness
 
-        limit = self.summary.get("strangeness_limit")
-        sure = confidence(merged[0])
-        if not isinstance(limit, int | float) or not 0 < limit < float("inf"):  # a model file may say anything
-            return Judged(sure)
-        return Judged(sure, strangeness(features, self._backbone.layers) / limit)
+        sure, limit = confidence(merged[0]), self.strangeness_limit
+        return Judged(sure, None if limit is None else strangeness(features, self._backbone.layers) / limit)
 
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         """Masks of one image at several sizes, from one forward pass.

@@ -11,7 +11,7 @@ from distillfss.backbones.base import Layer
 from distillfss.models.standardize import Standardize
 from distillfss.outputs import OUTPUTS, OutputSettings, Segmented
 from distillfss.quality.judging import LEAST_SHARE, Judged, confidence
-from distillfss.quality.strangeness import MARGIN, MARGINS, limit, strangeness
+from distillfss.quality.strangeness import MARGIN, MARGINS, limit, strangeness, widened
 
 LAYERS = [Layer("fine", 4, 3), Layer("middle", 16, 5), Layer("coarse", 32, 7)]
 
@@ -50,6 +50,18 @@ def test_images_of_another_kind_are_strange_and_others_of_the_same_are_not():
     most = limit(support, LAYERS)
     assert all(strangeness(standardize(own), LAYERS) < most for own in pyramids(20, seed=1))
     assert all(strangeness(standardize(own), LAYERS) > most for own in pyramids(20, shift=3.0, seed=2))
+
+
+def test_what_a_model_was_extended_with_is_not_strange_to_it():
+    support, others = pyramids(6), pyramids(4, shift=3.0, seed=2)
+    standardize = Standardize(LAYERS)
+    standardize.calibrate(support)
+    most, seen = limit(support, LAYERS), [standardize(own) for own in others]
+    farthest = max(strangeness(own, LAYERS) for own in seen)
+    assert farthest > most
+    assert widened(most, seen, LAYERS) == pytest.approx(MARGIN * farthest)
+    assert widened(2 * MARGIN * farthest, seen, LAYERS) == pytest.approx(2 * MARGIN * farthest)
+    assert widened(None, seen, LAYERS) is None
 
 
 def test_confidence_is_the_expected_iou():

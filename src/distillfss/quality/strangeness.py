@@ -38,6 +38,19 @@ def strangeness(features: Sequence[Tensor], layers: Sequence[Layer]) -> float:
     return float(sum(features[index].mean((2, 3)).square().mean() for index in judged_layers(layers)))
 
 
+def widened(most: float | None, pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> float | None:
+    """The limit of a model that has learnt from more images beside its support: no image like those is strange to it.
+
+    Parameters
+    ----------
+    most
+        The limit so far; None stays None.
+    pyramids
+        Of the further images, in the model's own standardisation, (1, C_l, h_l, w_l) each.
+    """
+    return None if most is None else max(most, MARGIN * max(strangeness(pyramid, layers) for pyramid in pyramids))
+
+
 @torch.no_grad()
 def limit(pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> float | None:
     """The strangeness above which an image is unlike the support; None for one image, which says nothing of others.
