@@ -50,8 +50,6 @@ def prepare(dataset: Path, here: Path) -> dict[str, Path]:
     for name in drawn[RAW:]:
         shutil.copy(folder.image_path(place[name]), here / "test" / "images")
         shutil.copy(folder.mask_path(place[name]), here / "test" / "masks")
-    if (dataset / "meta.json").exists():
-        shutil.copy(dataset / "meta.json", here / "test")
     return {name: folder.mask_path(place[name]) for name in drawn[:RAW]}
 
 
