@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     rows = [row for row in ResultsFolder(arguments.results).rows().values() if row.get("estimate")]
-    pairs = [(row, *of_row(row)) for row in rows if row["method"] == "distill"]
+    pairs = [(row, *of_row(row)) for row in rows if row["method"] == "distill" and row["support"] == "random"]
     print("| data set | shots | estimate and found, by seed |\n|---|---|---|")
     for dataset, shots in sorted({(cell["dataset"], cell["shots"]) for cell, _, _ in pairs}):
         own = sorted(

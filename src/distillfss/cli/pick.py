@@ -70,7 +70,7 @@ def command(
             show.update("writing")
             write_folder(selection, out)
     if not as_json:
-        _print(selection, count, out)
+        _print(selection, count, out, support)
     return selection.to_dict()
 
 
@@ -133,7 +133,7 @@ def write_folder(selection: Selection, out: Path) -> None:
     atomic_write(out / SHEET, sheet_bytes(selection))
 
 
-def _print(selection: Selection, asked: int, out: Path | None) -> None:
+def _print(selection: Selection, asked: int, out: Path | None, support: Path | None) -> None:
     for pick in selection.picks:
         click.echo(one_line(str(pick.path)))
     said = [f"{len(selection.picks)} of {selection.images} images"]
@@ -153,5 +153,9 @@ def _print(selection: Selection, asked: int, out: Path | None) -> None:
             if len(names) > SHOWN:
                 click.echo(f"  and {len(names) - SHOWN} more; --json lists all of them", err=True)
     if out is not None:
-        click.echo(f"Annotate {out / 'images'} into {out / 'masks'} (same names, .png), then:", err=True)
-        click.echo(f"  {options.shell('fit', out, '--out', 'model.safetensors')}", err=True)
+        annotate = f"Annotate {out / 'images'} into {out / 'masks'} (same names, .png)"
+        if support is not None:
+            click.echo(f"{annotate}, and put them together with {support} in one folder to fit", err=True)
+        else:
+            click.echo(f"{annotate}, then:", err=True)
+            click.echo(f"  {options.shell('fit', out, '--out', 'model.safetensors')}", err=True)
