@@ -2,9 +2,9 @@
 
     python benchmarks/follow_tutorial.py DATASETS --dataset dsb2018
 
-Runs every command of the page's ``bash`` blocks in order, in an empty folder, and says how long each took. ``raw`` holds
-200 images drawn from the pool, ``test`` 20 others of the pool: the data set's test images are not touched. Before a
-command that reads a folder ``pick`` has made, its images are annotated, by copying their masks.
+Runs every command of the page's ``bash`` blocks in order, in an empty folder, and says how long each took. ``raw``
+holds 200 images drawn from the pool, ``test`` 20 others of the pool: the data set's test images are not touched. Before
+a command that reads a folder ``pick`` has made, its images are annotated, by copying their masks.
 """
 
 from __future__ import annotations
