@@ -212,7 +212,7 @@ def test_images_unlike_the_support_are_named_and_leave_no_records(images: Path, 
     assert lines[1:] == [f"im{n}.png,0.75,{1.5 if n == 2 else 0.5},{'yes' if n == 2 else 'no'}" for n in range(4)]
     # asked again, there is nothing to do and nobody to judge; the table stays whole
     assert predict_images(Judging(), images, tmp_path / "table", outputs=["confidence"]).unlike == []
-    assert (tmp_path / "table" / "confidence.csv").read_text().splitlines() == [*lines]
+    assert (tmp_path / "table" / "confidence.csv").read_text().splitlines() == lines
 
 
 def test_all_outputs_and_what_is_told_of_them(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:

@@ -76,11 +76,16 @@ def test_full_disk_does_not_cost_the_figures(
 
 def test_unreadable_pairs_are_named(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (labelled / "images" / "disc001.png").write_bytes(b"nothing")
-    assert main(["evaluate", "model", str(labelled)]) == 0
+    # the figures are of fewer images than were asked for: whoever counts on the exit code must hear of it
+    assert main(["evaluate", "model", str(labelled)]) == 3
     output = capsys.readouterr().out
     assert "3 images" in output
     assert "note: 1 of 4 images could not be read and are left out" in output
     assert "  disc001: " in output
+    assert main(["evaluate", "model", str(labelled), "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["images"] == 3
+    assert [found["image"] for found in document["skipped"]] == ["disc001"]
 
 
 def test_classes_of_the_folder_can_be_named(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:

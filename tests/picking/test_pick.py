@@ -182,3 +182,12 @@ def test_what_to_do_next_depends_on_whether_there_is_a_support_already(folder, t
     said = capsys.readouterr().err
     assert f"put them together with {first} in one folder to fit" in said
     assert f"distillfss fit {second}" not in said
+
+
+def test_an_image_that_cannot_be_read_makes_the_exit_code_3_and_the_folder_is_made(folder, tmp_path, capsys):
+    (folder / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "todo"
+    assert main(["pick", str(folder), "-n", "2", "--out", str(out), "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert [Path(failed["image"]).name for failed in document["failed"]] == ["broken.png"]
+    assert len(list((out / "images").iterdir())) == 2

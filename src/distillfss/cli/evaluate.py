@@ -11,8 +11,8 @@ import click
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.cli.predict import load_model
-from distillfss.cli.running import one_line
-from distillfss.errors import OutputError
+from distillfss.cli.running import Finished, one_line
+from distillfss.errors import DataError, OutputError
 from distillfss.evaluation import Evaluation, evaluate
 from distillfss.io.files import atomic_write
 from distillfss.quality.estimate import stored_mean
@@ -53,7 +53,8 @@ def command(
     """Compare the masks of MODEL with those people made, in LABELLED (images/ and masks/ with the same file names,
     or another --format).
 
-    The headline is the foreground IoU over all pixels. Use images the model has not learnt from.
+    The headline is the foreground IoU over all pixels. Use images the model has not learnt from. Pairs that cannot be
+    read are left out and listed; then the exit code is 3.
     """
     names = options.split_names(classes)
     if out is not None:
@@ -86,6 +87,8 @@ def command(
             click.echo(f"the fit expected {iou:.0f} % at 384x384 ({low:.0f} to {high:.0f} in 8 cases of 10)")
         if out is not None:
             click.echo(f"\nreport     {out / PAGE}\nper image  {out / CSV}")
+    if result.skipped:
+        raise Finished(DataError.exit_code, document)
     return document
 
 

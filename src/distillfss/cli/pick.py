@@ -12,8 +12,8 @@ import click
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
-from distillfss.cli.running import one_line
-from distillfss.errors import OutputError, UsageError
+from distillfss.cli.running import Finished, one_line
+from distillfss.errors import DataError, OutputError, UsageError
 from distillfss.io.files import atomic_write
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def command(
 
     The picks stand for all the others: every image should have a similar one among them. Near-duplicates and images
     unlike all others are left out and listed. With --model and --support, the next ones to annotate are picked.
+
+    Images that cannot be read are listed, and the exit code is 3.
     """
     if out is not None:
         check_new_folder(out)
@@ -71,6 +73,8 @@ def command(
             write_folder(selection, out)
     if not as_json:
         _print(selection, count, out, support)
+    if selection.failed:
+        raise Finished(DataError.exit_code, selection.to_dict())
     return selection.to_dict()
 
 

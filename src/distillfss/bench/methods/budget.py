@@ -13,8 +13,8 @@ from distillfss.config import FitConfig
 FIT_STEP, FIT_STEP_PER_CLASS, MOST_CLASSES = 0.35, 0.083, 3
 """Seconds of our whole fit, divided by its steps: 0.432 with one class (5 Kvasir-SEG images, 285 steps, 123 s) and
 0.600 with three (11 NEU-Seg images, 346 steps, 208 s), on a busy machine. With more classes a step has fewer
-views. Our steps have become cheaper since, and machines differ: on an AMD EPYC whose two cores share one, the decoder
-took 1.95 times the seconds of our fit with one class and 1.37 times with three. Its steps were left as they were."""
+views. Our steps have become cheaper since, and machines differ: on another one, the decoder took 1.95 times the
+seconds of our fit with one class and 1.37 times with three. Its steps were left as they were."""
 FAVOUR = 1.15
 """Opponents get a little more, so that no error of measurement is to our advantage."""
 
