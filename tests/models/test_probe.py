@@ -71,7 +71,8 @@ def by_hand(features: list[torch.Tensor], masks: torch.Tensor) -> np.ndarray:
             second += weights[c] * part * np.outer(x, x)
             if c:
                 cross[:, c - 1] += weights[c] * part * x
-    second += RIDGE * np.diag(second).mean() * np.eye(CHANNELS + 1)
+    variances = np.diag(second)[:-1] - second[:-1, -1] ** 2 / second[-1, -1]
+    second += RIDGE * variances.mean() * np.diag([*np.ones(CHANNELS), 0])
     trust = 1 - 1 / count
     weights = trust * np.linalg.solve(second, cross).T
     weights[:, -1] += (1 - trust) / 2
@@ -122,6 +123,36 @@ def test_every_image_gets_the_probe_of_the_others():
     torch.testing.assert_close(others[7], without[7], rtol=1e-4, atol=1e-5)
     assert all(not torch.allclose(others[source], without[source], atol=1e-3) for source in (0, 1))
     assert not torch.allclose(changed, whole, atol=1e-3)
+
+
+def test_an_image_that_is_left_out_is_answered_as_one_that_was_never_there():
+    """Centring on all images must not tell the others' probe which way the one that is left out lies."""
+    random = torch.Generator().manual_seed(0)
+    offsets = 0.6 * torch.randn(6, 500, generator=random)
+    offsets -= offsets[:5].mean(0)  # five are the support, the sixth is new
+    direction = torch.cat([torch.full((100,), 0.5), torch.zeros(400)])
+
+    def image(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        share = (torch.rand(400, 1, generator=random) < 0.4).float()
+        x = offsets[number] + torch.randn(400, 500, generator=random) + (share - 0.4) * direction
+        return torch.nn.functional.pad(x, (0, 1), value=1.0), share
+
+    images = [image(number) for number in range(6)]
+    whole, without = leave_out(images[:5], range(5), folds=10)
+
+    def correct(weights: torch.Tensor, number: int) -> float:
+        pixels, share = images[number]
+        return float(((pixels @ weights.T > 0.5) == (share > 0.5)).float().mean())
+
+    assert correct(whole, 5) > 0.94
+    assert min(correct(without[number], number) for number in range(5)) > 0.94
+
+
+def test_where_features_have_their_origin_does_not_matter():
+    features, masks = pyramid(4, 64, 5), some_masks(4, 2, 6)
+    moved = [feature + 3.0 for feature in features]
+    one, two = (probe_map(maps, probe_weights(maps, masks, LAYERS), LAYERS) for maps in (features, moved))
+    torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
 
 
 def test_with_more_images_than_folds_some_are_left_out_together():

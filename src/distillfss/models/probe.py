@@ -28,6 +28,8 @@ SAMPLES_PER_SIDE = 20
 """Pixels per image on a regular lattice of about this many rows and columns."""
 LIMIT = 2.0
 """A regression extrapolates without end where features are unlike any it has seen; its map stops here."""
+TINY = 1e-9
+"""Added to the diagonal, so that a support of which nothing is known has a probe too."""
 MOST_CHANNELS = 1024
 """With more channels than this in all, only the last layer of every stride takes part."""
 
@@ -82,9 +84,16 @@ class Moments:
         return Moments(self.second - other.second, self.cross - other.cross)
 
     def solve(self, ridge: float = RIDGE) -> Tensor:
-        """Weights (n, D + 1) of the regression from x to the share of every class."""
+        """Weights (n, D + 1) of the regression from x to the share of every class; the constant is not penalised.
+
+        So it does not matter where features have their origin. Theirs is the mean of the support, and the means of
+        all images but one add up to minus that one's: a penalised constant would be made up along that direction,
+        with the wrong sign for the image that is left out, and for no other.
+        """
         second = self.second.double()
-        second.diagonal().add_(ridge * second.diagonal().mean().clamp_min(1e-9))
+        variances = second.diagonal()[:-1] - second[:-1, -1].square() / second[-1, -1].clamp_min(TINY)
+        second.diagonal()[:-1].add_(ridge * variances.mean())
+        second.diagonal().add_(TINY)
         factor = torch.linalg.cholesky(second)
         return torch.cholesky_solve(self.cross.double(), factor).T.to(self.cross.dtype)
 

@@ -53,14 +53,19 @@ class Moments:
         return Moments(self.second - other.second, self.first - other.first, self.count - other.count)
 
     def solve(self, ridge: float, balance: float) -> Tensor:
-        """Weights (D, n + 1) of the regression from x to one number per class, 1 for its own and 0 for the others."""
+        """Weights (D, n + 1) of the regression from x to one number per class, 1 for its own and 0 for the others.
+
+        The constant, the last of the D, is not penalised: leaving an image out says little otherwise, see ``Moments``
+        of the probe (``distillfss.models.probe``).
+        """
         share = (self.count / self.count.sum()).clamp_min(1e-6)
         weight = torch.where(self.count > 0, share**-balance, 0.0)
         weight = weight / (weight * self.count).sum()
         gram = torch.einsum("c,cij->ij", weight, self.second)
         target = (weight[:, None] * self.first).T
-        identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        return torch.linalg.solve(gram + ridge * gram.diagonal().mean() * identity, target)
+        slopes = gram.diagonal()[:-1]
+        slopes.add_(ridge * slopes.mean())
+        return torch.linalg.solve(gram, target)
 
 
 class Linear:
@@ -72,7 +77,12 @@ class Linear:
         self.settings = settings
 
     def identity(self) -> dict[str, Any]:
-        return {"ridges": RIDGES, "balances": BALANCES, "views": [MOST_VIEWS, MOST_PER_IMAGE]}
+        return {
+            "ridges": RIDGES,
+            "balances": BALANCES,
+            "views": [MOST_VIEWS, MOST_PER_IMAGE],
+            "constant": "not penalised",
+        }
 
     @torch.no_grad()
     def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
