@@ -52,6 +52,8 @@ class FitConfig:
         Views per distillation step.
     answer_shots
         Support images the teacher is shown when it answers a view for the student.
+    crop
+        Share of a view's height and width that a training step looks at, each time another part of it.
     use_teacher
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.
@@ -77,6 +79,7 @@ class FitConfig:
     episode_shots: int = 4
     distill_batch: int = 8
     answer_shots: int = 5
+    crop: float = 2 / 3
     use_teacher: bool = True
     answer_weight: float = 1.0
     map_weight: float = 1.0
@@ -93,6 +96,8 @@ class FitConfig:
             raise UsageError(f"seed {self.seed} is out of range", cure="Choose a seed of 0 or more, below 2^63")
         if not 0 <= self.new_views <= self.pool_views:
             raise UsageError(f"new_views {self.new_views} is out of range", cure="Choose from 0 to pool_views")
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"crop {self.crop} is out of range", cure="Choose a share above 0, 1 takes whole views")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
@@ -103,7 +108,7 @@ class FitConfig:
 
     def distill_steps(self, shots: int) -> int:
         """Steps of distillation for this many support images."""
-        return self._steps(120, 40, shots)
+        return self._steps(20, 40, shots)
 
     def _steps(self, base: int, slope: int, shots: int) -> int:
         if self.instant:

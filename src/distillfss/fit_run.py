@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -120,6 +121,7 @@ class FitRun:
                 steps=config.transfer_steps(shots) if config.use_teacher else 0,
                 queries=config.queries(ways),
                 shots=config.episode_shots,
+                crop=config.crop,
                 rivals=rivals,
             ),
             Distill(
@@ -131,6 +133,7 @@ class FitRun:
                 steps=config.distill_steps(shots),
                 batch=config.batch(ways),
                 shots=config.answer_shots,
+                crop=config.crop,
                 answer_weight=config.answer_weight if config.use_teacher else 0,
                 map_weight=config.map_weight if config.use_teacher else 0,
                 rivals=rivals,
@@ -189,11 +192,13 @@ class FitRun:
             queries=config.queries(ways),
             episode_shots=config.episode_shots,
             answer_shots=config.answer_shots,
+            crop=config.crop,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         )
         steps = max(1, round(STEPS * min(1.0, config.effort)))
-        validation = CrossValidation(self.teacher, self.plain, views, probes, how, steps=steps)
+        # a copy, since this one will have learnt from all images before its turn comes
+        validation = CrossValidation(copy.deepcopy(self.teacher), self.plain, views, probes, how, steps=steps)
         if config.instant and len(self.support) > 1:
             validation.judge_start()
         return validation
@@ -217,7 +222,7 @@ class FitRun:
 
     @property
     def done(self) -> bool:
-        return self._phase == len(self._phases) - 1 and self._runner.done
+        return self.handed_over and not self.validating and self._runner.done
 
     @property
     def transferred(self) -> bool:
@@ -225,31 +230,43 @@ class FitRun:
         return self._phase > 0 or self._runner.done
 
     @property
+    def handed_over(self) -> bool:
+        """Whether the student has taken over from the teacher."""
+        return self._phase > 0
+
+    @property
     def validating(self) -> bool:
-        """Whether the cross-validation, which comes before the first step, is under way."""
-        return self.validation is not None and not self.validation.done
+        """Whether the cross-validation, which comes between the phases, is under way."""
+        return self.handed_over and self.validation is not None and not self.validation.done
 
     def progress(self, message: str) -> Progress:
         """Where the fit stands, over all phases."""
-        if self.validation is not None and not self.validation.done:
+        if self.validation is not None and self.validating:
             return Progress("validate", self.validation.steps_done, self.validation.steps_in_all, message)
         return Progress(self._phases[self._phase].name, self.steps_done, self.steps_in_all, message)
 
     def advance(self) -> str:
         """Take one step; what there is to say about it."""
-        if self.validation is not None and not self.validation.done:
+        message = "no step to take"
+        if self.validation is not None and self.validating:
             self.validation.advance()
-            return ""
-        if self._runner.done:
-            self._phase += 1
-            self.teacher.requires_grad_(False)
-            if self.config.use_teacher:
-                self.student.take_over(self.teacher, self.whole_support(), self.config.seed)
-            else:
-                self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
-                self.student.get_buffer("probe").copy_(self.probe)
-            self._runner = self._start_phase()
-        return "no step to take" if self._runner.done else f"loss {self._runner.advance():.3f}"
+            message = ""
+        elif not self._runner.done:
+            message = f"loss {self._runner.advance():.3f}"
+        if not self.handed_over and self._runner.done:
+            self._hand_over()
+        return message
+
+    def _hand_over(self) -> None:
+        """From the teacher, which has learnt all it is going to, to the student, which can be used from here on."""
+        self._phase += 1
+        self.teacher.requires_grad_(False)
+        if self.config.use_teacher:
+            self.student.take_over(self.teacher, self.whole_support(), self.config.seed)
+        else:
+            self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
+            self.student.get_buffer("probe").copy_(self.probe)
+        self._runner = self._start_phase()
 
     def whole_support(self) -> SupportTokens:
         """Every support image, unaugmented, as the teacher sees it."""
@@ -298,6 +315,9 @@ class FitRun:
         names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
         return advice(found, self.validation.after.numpy(), names, masks, self.config.size)
 
+    def _steps_taken(self, phase: int) -> int:
+        return self._runner.step if phase == self._phase else self._phases[phase].steps * (phase < self._phase)
+
     def _seconds_so_far(self) -> float:
         return self.seconds + time.perf_counter() - self._started
 
@@ -313,14 +333,14 @@ class FitRun:
         )
 
     def segmenter(self) -> Segmenter:
-        """The student as it is now."""
+        """A copy of the student as it is now."""
         weights = self.config.backbone_weights
         config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
         summary = {
             "images": len(self.support),
             "shots": self.support.shots(),
             "start": self.start.name,
-            "steps": {phase.name: phase.steps for phase in self._phases},
+            "steps": {phase.name: self._steps_taken(number) for number, phase in enumerate(self._phases)},
             "seconds": round(self._seconds_so_far(), 2),
             "device": self.device.type,
             "torch": torch.__version__,
@@ -341,7 +361,7 @@ class FitRun:
             preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
             summary=summary,
         )
-        return Segmenter(self.backbone, self.standardize, self.student, info, self.device)
+        return Segmenter(self.backbone, self.standardize, copy.deepcopy(self.student), info, self.device)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

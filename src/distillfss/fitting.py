@@ -24,6 +24,7 @@ def fit(
     *,
     state: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    first_model: Callable[[Segmenter], None] | None = None,
 ) -> Segmenter:
     """Learn to segment from a support set.
 
@@ -42,6 +43,10 @@ def fit(
         saved (a full disk) is not lost; remove it once the model is saved.
     progress
         Called before the first step and after every one.
+    first_model
+        Called once, after about a fifth of the time, with what the student is when it takes over from the teacher: not
+        as good as it will be, without an estimate, but a model. Not called for an instant model, or by a run that
+        goes on from a later step.
 
     Returns
     -------
@@ -63,11 +68,16 @@ def fit(
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
     run = FitRun(support, config, tell)
-    run_to_the_end(run, None if state is None else Path(state), tell)
+    run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()
 
 
-def run_to_the_end(run: FitRun, path: Path | None, tell: Callable[[Progress], None]) -> None:
+def run_to_the_end(
+    run: FitRun,
+    path: Path | None,
+    tell: Callable[[Progress], None],
+    first_model: Callable[[Segmenter], None] | None = None,
+) -> None:
     """Take all steps that are left, from the state in ``path`` on if it is of this run; see ``fit``."""
     fingerprint = run.fingerprint()
     if path is not None and (found := load_state(path, fingerprint)) is not None:
@@ -76,7 +86,10 @@ def run_to_the_end(run: FitRun, path: Path | None, tell: Callable[[Progress], No
     with graceful_interrupt() as interrupt:
         saved = time.perf_counter()
         while not run.done:
+            handed_over = run.handed_over
             message = run.advance()
+            if first_model is not None and run.handed_over and not handed_over and not run.done:
+                first_model(run.segmenter())
             tell(run.progress(message))
             if path is not None and (interrupt.requested or time.perf_counter() - saved > SAVE_EVERY_SECONDS):
                 save_state(path, run.state(), fingerprint)

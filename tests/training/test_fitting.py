@@ -84,27 +84,52 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
-@pytest.mark.parametrize("stop_at", [-7, 0, 3, 5, 6, 9])
+@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 14, 19, 20, 23])
 def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
-    """During the cross-validation, which comes first; then in the first phase, at the seam, and in the second."""
+    """In the first phase, at the seam, during the cross-validation, which comes then, and in the second phase."""
     support = square_support(3)
     whole = FitRun(support, QUICK, lambda _: None)
     while not whole.done:
         whole.advance()
     first = FitRun(support, QUICK, lambda _: None)
-    for _ in range(first.validation.steps_in_all + stop_at):
+    transfer, validation = QUICK.transfer_steps(3), first.validation.steps_in_all
+    assert (transfer, validation) == (7, 12)
+    for _ in range(stop_at):
         first.advance()
-    assert first.validating == (stop_at < 0)
+    assert first.validating == (transfer <= stop_at < transfer + validation)
+    assert first.handed_over == (stop_at >= transfer)
     save_state(tmp_path / "state", first.state(), "print")
     second = FitRun(support, QUICK, lambda _: None)
     found = load_state(tmp_path / "state", "print")
     assert found is not None
     second.restore(found)
-    assert second.steps_done == max(0, stop_at)
+    assert second.steps_done == stop_at - min(max(stop_at - transfer, 0), validation)
     while not second.done:
         second.advance()
     assert_same(whole.segmenter(), second.segmenter())
     assert second.estimate().classes == whole.estimate().classes
+    assert whole.segmenter().summary["steps"] == {"transfer": 7, "distill": QUICK.distill_steps(3)}
+
+
+def test_a_first_model_is_the_student_as_it_takes_over():
+    support, found = square_support(3), []
+
+    def keep(segmenter: Segmenter) -> None:
+        state = {name: tensor.clone() for name, tensor in parameters(segmenter).items()}
+        found.append((state, segmenter.summary, segmenter(square_pair(9)[0])))
+
+    fit(support, QUICK, first_model=keep)
+    ((state, summary, mask),) = found
+    assert summary["steps"] == {"transfer": 7, "distill": 0}
+    assert "estimate" not in summary
+    assert mask.shape == (96, 96)
+    run = FitRun(support, QUICK, lambda _: None)
+    while not run.handed_over:
+        run.advance()
+    for name, tensor in parameters(run.segmenter()).items():
+        assert torch.equal(tensor, state[name]), name
+    fit(support, FitConfig(size=96, instant=True), first_model=keep)
+    assert len(found) == 1
 
 
 def test_a_state_belongs_to_its_support_and_settings(tmp_path):
@@ -173,9 +198,12 @@ def test_progress_starts_at_once_and_counts_to_the_end():
     fit(square_support(2), QUICK, progress=seen.append)
     assert seen[0].phase == "prepare"
     steps = [p for p in seen if p.phase in ("transfer", "distill")]
-    assert [p.step for p in steps] == list(range(steps[-1].steps + 1))
+    assert [p.step for p in steps] == list(range(1, steps[-1].steps + 1))
     validating = [p for p in seen if p.phase == "validate"]
-    assert [p.step for p in validating] == list(range(1, validating[-1].steps))
+    assert [p.step for p in validating] == list(range(validating[-1].steps))
+    assert [p.phase for p in seen if p.phase != "prepare"] == sorted(
+        (p.phase for p in seen if p.phase != "prepare"), key=["transfer", "validate", "distill"].index
+    )
     assert {p.steps for p in steps} == {steps[-1].steps}
 
 

@@ -105,7 +105,8 @@ def command(
     classes, 255 does not count) and, if you like, meta.json with {"classes": ["background", "crack", ...]}; or images
     with the annotation of another tool (--format).
 
-    A fit that is stopped leaves MODEL.part beside the model; the same command goes on from there.
+    After about a fifth of the time there is a first model, not as good, in MODEL.first.safetensors, until MODEL itself
+    is there. A fit that is stopped leaves MODEL.part beside the model; the same command goes on from there.
     """
     started = time.perf_counter()
     weights = None if backbone_weights is None else str(backbone_weights)
@@ -134,13 +135,15 @@ def command(
         check_state(state)
         if fresh:
             state.unlink(missing_ok=True)
-        segmenter = run_fit(support_set, config, state, show)
+        first = FirstModel(out, state, embed_backbone, show)
+        segmenter = run_fit(support_set, config, state, show, first.write)
         show.update("writing the model")
         if not overwrite and out.exists():
             problem = "was made by someone else in the meantime"
             raise OutputError(problem, cure=f"Run it again with another --out; {state} holds the fit", path=out)
         segmenter.save(out, embed_backbone=embed_backbone)
         state.unlink(missing_ok=True)
+        first.remove()
         try:
             on_support = fit_on_support(segmenter, support_set, show)
         except KeyboardInterrupt:
@@ -205,12 +208,36 @@ def read_support(folder: Path, names: list[str] | None, show: Display, format_na
     return support
 
 
-def run_fit(support: SupportSet, config: FitConfig, state: Path, show: Display) -> Segmenter:
+class FirstModel:
+    """The model file that is there to be tried while a fit goes on, and gone when the fit is through.
+
+    Never replaces a file that is not of this fit.
+    """
+
+    def __init__(self, out: Path, state: Path, embed_backbone: bool, show: Display) -> None:
+        self.path = out.with_name(f"{out.stem}.first{out.suffix}")
+        self._embed_backbone = embed_backbone
+        self._show = show
+        self._ours = state.exists() or not self.path.exists()
+
+    def write(self, segmenter: Segmenter) -> None:
+        if self._ours:
+            segmenter.save(self.path, embed_backbone=self._embed_backbone)
+            self._show.note(f"a first model is in {self.path}: not as good, there to be tried while this goes on")
+
+    def remove(self) -> None:
+        if self._ours:
+            self.path.unlink(missing_ok=True)
+
+
+def run_fit(
+    support: SupportSet, config: FitConfig, state: Path, show: Display, first_model: Callable[[Segmenter], None]
+) -> Segmenter:
     """``fit`` with its progress shown."""
     show.update("loading PyTorch")
     from distillfss.fitting import fit
 
-    return fit(support, config, state=state, progress=training_progress(state, show))
+    return fit(support, config, state=state, progress=training_progress(state, show), first_model=first_model)
 
 
 def training_progress(state: Path, show: Display) -> Callable[[Progress], None]:

@@ -7,6 +7,7 @@ is one number per class, its share of that class' mask, so all classes share one
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,10 @@ def positional_encoding(channels: int, height: int, width: int) -> Tensor:
     of_column = torch.cat([columns.sin(), columns.cos()], dim=1).expand(height, -1, -1)
     code = torch.cat([of_row, of_column], dim=2).flatten(0, 1)
     return F.pad(code, (0, channels - code.shape[1]))
+
+
+Encoding = Callable[[int, int, int], Tensor]
+"""Channels, height and width of a map to codes of its places, (h * w, channels) or one for each image of the batch."""
 
 
 def frequencies(channels: int) -> Tensor:
@@ -79,7 +84,9 @@ class CoarseAttention(nn.Module):
             torch.linspace(math.log(FIRST_SCALES[0]), math.log(FIRST_SCALES[1]), heads).view(heads, 1, 1)
         )
 
-    def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, support: Tensor, masks: Tensor, encoding: Encoding = positional_encoding
+    ) -> Tensor:
         """Coarse maps of the query.
 
         Parameters
@@ -91,6 +98,8 @@ class CoarseAttention(nn.Module):
         masks
             (S, n, hs, ws) share of each class' mask in each token, 0 to 1. Tokens may also be left out: NaN in any
             class marks a token nothing is known of.
+        encoding
+            Where the query's tokens lie; other than the default if ``query`` is a part of its image.
 
         Returns
         -------
@@ -98,12 +107,12 @@ class CoarseAttention(nn.Module):
             (B, n, h, w), 0 to 1.
         """
         keys, values = self.keys_and_values(support, masks)
-        maps = attend(self.queries(query), keys, values)
+        maps = attend(self.queries(query, encoding), keys, values)
         return maps.transpose(1, 2).unflatten(2, query.shape[-2:])
 
-    def queries(self, features: Tensor) -> Tensor:
+    def queries(self, features: Tensor, encoding: Encoding = positional_encoding) -> Tensor:
         """(B, C, h, w) to (B, heads, h * w, d), of unit length over the temperature."""
-        return self._heads(self.query(self._encoded(features))) * self.log_scale.exp()
+        return self._heads(self.query(self._encoded(features, encoding))) * self.log_scale.exp()
 
     def keys_and_values(self, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Support features (S, C, hs, ws) and shares (S, n, hs, ws) to keys (heads, Nk, d) and values (Nk, n).
@@ -115,9 +124,9 @@ class CoarseAttention(nn.Module):
         known = ~v.isnan().any(-1)
         return k[:, known], v[known]
 
-    def _encoded(self, features: Tensor) -> Tensor:
-        encoding = positional_encoding(features.shape[1], *features.shape[-2:]).to(features)
-        return self.norm(tokens(features)) + self.position_gain * encoding
+    def _encoded(self, features: Tensor, encoding: Encoding = positional_encoding) -> Tensor:
+        places = encoding(*features.shape[1:]).to(features)
+        return self.norm(tokens(features)) + self.position_gain * places
 
     def _heads(self, projected: Tensor) -> Tensor:
         return F.normalize(projected.unflatten(-1, (self.heads, self.head_channels)).transpose(1, 2), dim=-1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distillfss.backbones.base import Layer
-from distillfss.models.attention import CoarseAttention
+from distillfss.models.attention import CoarseAttention, Encoding, positional_encoding
 from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers
 from distillfss.models.probe import probe_map
 from distillfss.models.prototypes import prototype_map
@@ -69,7 +69,9 @@ class Teacher(nn.Module):
         shares = mask_shares(masks, [(feature.shape[-2], feature.shape[-1]) for feature in kept])
         return SupportTokens(tuple(kept), tuple(shares), probe)
 
-    def coarse_maps(self, query: Sequence[Tensor], support: SupportTokens) -> list[Tensor]:
+    def coarse_maps(
+        self, query: Sequence[Tensor], support: SupportTokens, encoding: Encoding = positional_encoding
+    ) -> list[Tensor]:
         """Per coarse layer l, two maps per class, (B, n, 2, h_l, w_l).
 
         M_l = mean over heads of softmax(Q K^T / temperature) v, 0 to 1; and the prototype map, -2 to 2.
@@ -78,12 +80,17 @@ class Teacher(nn.Module):
         parts = zip(self.attention, self.coarse, support.features, support.masks, strict=True)
         for attention, index, features, shares in parts:
             asked = at_coarse_stride(query[index], self.layers[index])
-            look_alikes = attention(asked, features, shares)
+            look_alikes = attention(asked, features, shares, encoding)
             maps.append(torch.stack([look_alikes, prototype_map(asked, features, shares)], dim=2))
         return maps
 
-    def forward(self, query: Sequence[Tensor], support: SupportTokens) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid and the support."""
-        maps = self.coarse_maps(query, support)
+    def forward(
+        self, query: Sequence[Tensor], support: SupportTokens, encoding: Encoding = positional_encoding
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid and the support.
+
+        ``encoding`` says where a query lies that is a part of its image.
+        """
+        maps = self.coarse_maps(query, support, encoding)
         probe = None if support.probe is None else probe_map(query, support.probe, self.layers)
         return self.mixer(maps, probe, query), maps

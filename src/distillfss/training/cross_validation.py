@@ -38,6 +38,7 @@ class Learning:
     queries: int
     episode_shots: int
     answer_shots: int
+    crop: float
     learning_rate: float
     weight_decay: float
 
@@ -64,7 +65,7 @@ class CrossValidation:
     Parameters
     ----------
     teacher
-        As the fit starts; copied, never changed.
+        As the fit starts; never changed.
     plain
         Every support image unaugmented.
     views
@@ -151,6 +152,7 @@ class CrossValidation:
             steps=self.steps,
             queries=how.queries,
             shots=how.episode_shots,
+            crop=how.crop,
         )
         return PhaseRunner(phase, 0, peak=how.learning_rate, weight_decay=how.weight_decay)
 

@@ -16,6 +16,14 @@ from distillfss.training.augment import Augmenter
 Encode = Callable[[Tensor], list[Tensor]]
 """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
 
+Join = Callable[[Sequence[Tensor]], Tensor]
+"""B maps (1, ..., h, w) to one (B, ..., h', w'), all of each or a part."""
+
+
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """All of each."""
+    return torch.cat(list(parts))
+
 
 @dataclass(frozen=True)
 class EncodedView:
@@ -35,9 +43,10 @@ class Batch:
     masks: Tensor
 
     @classmethod
-    def of(cls, views: Sequence[EncodedView]) -> Batch:
-        features = [torch.cat(layer) for layer in zip(*(view.features for view in views), strict=True)]
-        return cls(features, torch.cat([view.mask for view in views]))
+    def of(cls, views: Sequence[EncodedView], join: Join = side_by_side) -> Batch:
+        """Of whole views, or of the parts of them that ``join`` puts together."""
+        features = [join(layer) for layer in zip(*(view.features for view in views), strict=True)]
+        return cls(features, join([view.mask for view in views]))
 
 
 class Views(Protocol):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distillfss.models.classes import merge_classes
-from distillfss.training.pool import EncodedView
+from distillfss.training.pool import EncodedView, Join, side_by_side
 
 
 class Rivals:
@@ -38,7 +38,7 @@ class Rivals:
         assert self.student is not None
         return self.student(features)[0]
 
-    def merge(self, logits: Tensor, views: Sequence[EncodedView]) -> Tensor:
+    def merge(self, logits: Tensor, views: Sequence[EncodedView], join: Join = side_by_side) -> Tensor:
         """One logit per class of views of the pool, fixed classes first.
 
         Parameters
@@ -47,6 +47,8 @@ class Rivals:
             (B, n, 2, h, w) of the classes that are learnt.
         views
             The B views they are of.
+        join
+            What put them together, see ``Batch.of``.
 
         Returns
         -------
@@ -55,7 +57,7 @@ class Rivals:
         """
         if not self:
             return merge_classes(logits)
-        return merge_classes(torch.cat([torch.cat([self._answer_once(view) for view in views]), logits], dim=1))
+        return merge_classes(torch.cat([join([self._answer_once(view) for view in views]), logits], dim=1))
 
     def _answer_once(self, view: EncodedView) -> Tensor:
         # one at a time, as the model will be asked, and a resumed fit must not differ in the last bits

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distillfss.models.mixer import resize
 from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.training.crops import Crops
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, EncodedView, Views
 from distillfss.training.rivals import Rivals
@@ -38,6 +39,8 @@ class Transfer:
         Of every support image, the probe of the others: a query must not meet its own pixels there.
     queries, shots
         Queries per step, and support images they share (fewer if the support set is smaller).
+    crop
+        Share of a query's height and width that a step looks at.
     rivals
         Classes that are fixed already and compete with those that are learnt.
     """
@@ -54,6 +57,7 @@ class Transfer:
         steps: int,
         queries: int,
         shots: int,
+        crop: float,
         rivals: Rivals | None = None,
     ) -> None:
         self.model: nn.Module = teacher
@@ -64,6 +68,7 @@ class Transfer:
         self.steps = steps
         self.queries = queries
         self.shots = shots
+        self.crop = crop
         self.rivals = rivals or Rivals()
 
     def loss(self, step: int, pool_step: int) -> Tensor:
@@ -72,12 +77,13 @@ class Transfer:
         window = self.pool.advance(pool_step)
         self.rivals.forget(window[0].number)
         queries, support = episode(window, random, self.queries, self.shots)
-        query, shown = Batch.of(queries), Batch.of(support)
+        crops = Crops(queries[0].mask.shape[-2:], self.crop, len(queries), random)
+        query, shown = Batch.of(queries, crops), Batch.of(support)
         probe = probes_of(queries, self.probes)
         tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways), probe)
-        logits, _ = self.teacher(query.features, thinned(tokens, random))
+        logits, _ = self.teacher(query.features, thinned(tokens, random), crops.encoding)
         target = every_other_pixel(query.masks, random)
-        merged = resize(self.rivals.merge(logits, queries), target.shape[-2:])
+        merged = resize(self.rivals.merge(logits, queries, crops), target.shape[-2:])
         return segmentation_loss(self.rivals.grouped(merged), target)
 
 
