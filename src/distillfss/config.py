@@ -53,7 +53,7 @@ class FitConfig:
     answer_shots
         Support images the teacher is shown when it answers a view for the student.
     crop
-        Share of a view's height and width that a training step looks at, each time another part of it.
+        Share of a query's height and width that a transfer step looks at, each time another part of it.
     use_teacher
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.

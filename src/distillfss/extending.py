@@ -22,8 +22,8 @@ from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 
 EXTENDABLE = "distillfss"
-SHARE_OF_STEPS = 0.5
-"""Of the steps that a fit of the new images alone would take; twice as many made the new class no better."""
+SHARE_OF_STEPS = 0.75
+"""Of the steps that a fit of the new images alone would take; more made the new class no better."""
 GIVE_WAY = 2.0
 """Logits that new classes give the old ones in advance: in doubt, what was there stays.
 
@@ -145,7 +145,7 @@ def extend(
         Background means "none of the new classes"; it may be anything the model knows.
     config
         Settings of the fit; backbone, size and device are those of the model, whatever is said here. ``effort`` 1
-        means half the steps of a fit.
+        means three quarters of the steps of a fit.
     state, progress
         As for ``fit``.
 

@@ -133,7 +133,6 @@ class FitRun:
                 steps=config.distill_steps(shots),
                 batch=config.batch(ways),
                 shots=config.answer_shots,
-                crop=config.crop,
                 answer_weight=config.answer_weight if config.use_teacher else 0,
                 map_weight=config.map_weight if config.use_teacher else 0,
                 rivals=rivals,

@@ -18,6 +18,7 @@ from pictures import as_nobody, folder_for_everyone, make_folder, two_classes
 from PIL import Image
 from safetensors.numpy import load_file
 
+from distillfss.artifact import read_model
 from distillfss.cli import main
 from distillfss.cli.fit import BACKBONE_NAMES, PHASES, TRAINING
 from distillfss.errors import OutputError
@@ -107,7 +108,7 @@ def test_fit_killed_twice_goes_on_to_the_same_model(support: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     check_summary(done.stdout.splitlines(), whole)
 
-    state = tmp_path / "killed.safetensors.part"
+    state, first = tmp_path / "killed.safetensors.part", tmp_path / "killed.first.safetensors"
     for phase in TRAINING:
         process = start("fit", support, "--out", killed, *QUICK)
         said = wait_for(state, process, PHASES[phase])
@@ -116,13 +117,27 @@ def test_fit_killed_twice_goes_on_to_the_same_model(support: Path, tmp_path: Pat
         assert process.returncode == -signal.SIGKILL
         assert not killed.exists()
         assert state.exists()
+        assert first.exists() == (phase != "transfer")
+    assert read_model(first)[0].summary["steps"]["distill"] == 0
     assert f"going on from {state} at step " in said
     done = run_cli("fit", support, "--out", killed, *QUICK)
     assert done.returncode == 0, done.stderr
     assert f"going on from {state} at step " in done.stderr
     assert "training the teacher" not in done.stderr
     assert not state.exists()
+    assert not first.exists()
+    assert not (tmp_path / "whole.first.safetensors").exists()
     assert same_model(tmp_path / whole, killed)
+
+
+def test_a_file_that_has_the_name_of_the_first_model_is_left_alone(
+    support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path / "m.first.safetensors"
+    theirs.write_text("of another fit")
+    assert main(["fit", str(support), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
+    assert "a first model" not in capsys.readouterr().err
+    assert theirs.read_text() == "of another fit"
 
 
 def check_summary(lines: list[str], model: str) -> None:

@@ -6,7 +6,6 @@ import torch
 
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import positional_encoding
-from distillfss.models.student import Student
 from distillfss.models.teacher import Teacher
 from distillfss.training.crops import Crops
 from distillfss.training.pool import Batch, EncodedView
@@ -79,19 +78,16 @@ def test_coarse_maps_of_a_crop_are_the_crop_of_coarse_maps():
     """Places included: without them the same features would be taken for a smaller image."""
     queries, support = views(3), Batch.of(views(2))
     crops = Crops(CANVAS, 2 / 3, 3, np.random.default_rng(5))
-    teacher, student = Teacher(LAYERS), Student(LAYERS, 2)
+    teacher = Teacher(LAYERS)
     masks = (torch.rand(2, 2, *CANVAS, generator=torch.Generator().manual_seed(1)) > 0.5).float()
     tokens = teacher.support_tokens(support.features, masks)
     part, whole = Batch.of(queries, crops), Batch.of(queries)
     assert part.masks.shape == (3, 128, 192)
-    for attention in [*teacher.attention, *(each.attention for each in student.attention)]:
+    for attention in teacher.attention:
         attention.position_gain.fill_(0.7)
-    for ask in (
-        lambda *query: teacher.coarse_maps(query[0], tokens, *query[1:]),
-        lambda *query: student(query[0], None, *query[1:])[1],
-    ):
-        of_part, of_whole = ask(part.features, crops.encoding), ask(whole.features)
-        for found, everything in zip(of_part, of_whole, strict=True):
-            torch.testing.assert_close(found, crops(everything.split(1)), rtol=1e-4, atol=1e-5)
-        lost = ask(part.features)
-        assert not torch.allclose(lost[0], of_part[0], atol=1e-3)
+    of_part = teacher.coarse_maps(part.features, tokens, crops.encoding)
+    of_whole = teacher.coarse_maps(whole.features, tokens)
+    for found, everything in zip(of_part, of_whole, strict=True):
+        torch.testing.assert_close(found, crops(everything.split(1)), rtol=1e-4, atol=1e-5)
+    lost = teacher.coarse_maps(part.features, tokens)
+    assert not torch.allclose(lost[0], of_part[0], atol=1e-3)

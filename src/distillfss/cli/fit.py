@@ -28,11 +28,11 @@ TIMM = "timm:"
 # The phases of ``fit`` as people read them; those after the first count steps together.
 PHASES = {
     "prepare": "preparing",
-    "validate": "cross-validating",
     "transfer": "training the teacher",
+    "validate": "cross-validating",
     "distill": "distilling the student",
 }
-TRAINING = ("validate", "transfer", "distill")
+TRAINING = ("transfer", "validate", "distill")
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
 
@@ -221,8 +221,13 @@ class FirstModel:
         self._ours = state.exists() or not self.path.exists()
 
     def write(self, segmenter: Segmenter) -> None:
-        if self._ours:
+        if not self._ours:
+            return
+        try:
             segmenter.save(self.path, embed_backbone=self._embed_backbone)
+        except OutputError as problem:  # no reason to stop: there may be room when the fit is through
+            self._show.note(f"note: no first model: {problem}")
+        else:
             self._show.note(f"a first model is in {self.path}: not as good, there to be tried while this goes on")
 
     def remove(self) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
-from distillfss.training.crops import Crops
 from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
@@ -48,8 +47,6 @@ class Distill:
         Of every support image, the probe of the others.
     batch, shots
         Views per step; support images the teacher is shown per view.
-    crop
-        Share of a view's height and width that a step looks at.
     answer_weight, map_weight
         Weights of the teacher's logits and coarse maps beside the annotation's weight of 1.
     rivals
@@ -69,7 +66,6 @@ class Distill:
         steps: int,
         batch: int,
         shots: int,
-        crop: float,
         answer_weight: float,
         map_weight: float,
         rivals: Rivals | None = None,
@@ -83,7 +79,6 @@ class Distill:
         self.steps = steps
         self.batch = batch
         self.shots = shots
-        self.crop = crop
         self.answer_weight = answer_weight
         self.map_weight = map_weight
         self.rivals = rivals or Rivals()
@@ -95,18 +90,17 @@ class Distill:
         window = self.pool.advance(pool_step)
         random = self.pool.random(pool_step)
         views = [window[int(i)] for i in random.permutation(len(window))[: self.batch]]
-        crops = Crops(views[0].mask.shape[-2:], self.crop, len(views), random)
-        batch = Batch.of(views, crops)
-        logits, maps = self.student(batch.features, probes_of(views, self.probes), crops.encoding)
+        batch = Batch.of(views)
+        logits, maps = self.student(batch.features, probes_of(views, self.probes))
         self._forget(window[0].number)
-        merged = self.rivals.merge(logits, views, crops)
+        merged = self.rivals.merge(logits, views)
         target = every_other_pixel(batch.masks, random)
         loss = segmentation_loss(self.rivals.grouped(resize(merged, target.shape[-2:])), target)
         if not (self.answer_weight or self.map_weight):
             return loss
         answers = [self._answer(view) for view in views]
-        teacher_logits = crops([answer.logits for answer in answers])
-        teacher_maps = [crops(layer) for layer in zip(*(answer.maps for answer in answers), strict=True)]
+        teacher_logits = torch.cat([answer.logits for answer in answers])
+        teacher_maps = [torch.cat(layer) for layer in zip(*(answer.maps for answer in answers), strict=True)]
         known = resize((batch.masks != IGNORE).float()[:, None], merged.shape[-2:])[:, 0] > 0.5
         return (
             loss
