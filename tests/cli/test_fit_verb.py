@@ -262,7 +262,9 @@ def test_full_disk_at_the_end_costs_no_training(
     with monkeypatch.context() as patch:
         patch.setattr("distillfss.artifact.write_model", full)
         assert main(words) == 5
-    assert f"error: {model}: the disk is full. Free some space" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"error: {model}: the disk is full. Free some space" in said
+    assert "note: no first model: " in said
     assert model.read_bytes() == b"precious"
     assert (tmp_path / "disc.safetensors.part").is_file()
     monkeypatch.setattr("distillfss.training.loop.PhaseRunner.advance", lambda self: pytest.fail("trained again"))
