@@ -18,7 +18,7 @@ COVERAGE = 0.8
 """Share of intervals that hold what is found later."""
 QUANTILE = 1.2816
 """Of the normal distribution, for that share."""
-GAIN, INSTANT_GAIN = 0.5, 0.2
+GAIN, INSTANT_GAIN = 0.6, 0.2
 """What the whole fit with all images adds to what a fold found, in logits of IoU; and a model without steps to what the
 teacher found that it is made of."""
 TYPICAL, SPREAD = 0.0, 0.9
