@@ -135,9 +135,36 @@ def test_a_file_that_has_the_name_of_the_first_model_is_left_alone(
 ) -> None:
     theirs = tmp_path / "m.first.safetensors"
     theirs.write_text("of another fit")
-    assert main(["fit", str(support), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
-    assert "a first model" not in capsys.readouterr().err
+    words = ["fit", str(support), "--out", str(tmp_path / "m.safetensors"), *QUICK]
+    process = start(*words)
+    wait_for(tmp_path / "m.safetensors.part", process, PHASES["transfer"])
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    # that a fit goes on from a state does not make the file its own
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "going on from" in said
+    assert "a first model" not in said
     assert theirs.read_text() == "of another fit"
+
+
+def test_a_finished_model_that_has_the_name_of_the_first_model_is_left_alone(support: Path, tmp_path: Path) -> None:
+    assert main(["fit", str(support), "--out", str(tmp_path / "m.first.safetensors"), *QUICK]) == 0
+    before = (tmp_path / "m.first.safetensors").read_bytes()
+    assert main(["fit", str(support), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
+    assert (tmp_path / "m.first.safetensors").read_bytes() == before
+
+
+def test_a_first_model_that_a_stopped_fit_left_is_gone_after_a_fresh_one(support: Path, tmp_path: Path) -> None:
+    model, first = tmp_path / "m.safetensors", tmp_path / "m.first.safetensors"
+    process = start("fit", support, "--out", model, *QUICK)
+    wait_for(tmp_path / "m.safetensors.part", process, PHASES["validate"])
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert first.exists()
+    assert main(["fit", str(support), "--out", str(model), "--fresh", *QUICK]) == 0
+    assert model.exists()
+    assert not first.exists()
 
 
 def check_summary(lines: list[str], model: str) -> None:

@@ -13,7 +13,7 @@ from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.cli.running import Finished, one_line
 from distillfss.config import FitConfig
-from distillfss.errors import OutputError, UsageError
+from distillfss.errors import DistillFSSError, OutputError, UsageError
 from distillfss.metrics import number_or_none
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def command(
         check_state(state)
         if fresh:
             state.unlink(missing_ok=True)
-        first = FirstModel(out, state, embed_backbone, show)
+        first = FirstModel(out, embed_backbone, show)
         segmenter = run_fit(support_set, config, state, show, first.write)
         show.update("writing the model")
         if not overwrite and out.exists():
@@ -211,14 +211,14 @@ def read_support(folder: Path, names: list[str] | None, show: Display, format_na
 class FirstModel:
     """The model file that is there to be tried while a fit goes on, and gone when the fit is through.
 
-    Never replaces a file that is not of this fit.
+    Never replaces or removes a file that is no such model.
     """
 
-    def __init__(self, out: Path, state: Path, embed_backbone: bool, show: Display) -> None:
+    def __init__(self, out: Path, embed_backbone: bool, show: Display) -> None:
         self.path = out.with_name(f"{out.stem}.first{out.suffix}")
         self._embed_backbone = embed_backbone
         self._show = show
-        self._ours = state.exists() or not self.path.exists()
+        self._ours = not self.path.exists() or is_first_model(self.path)
 
     def write(self, segmenter: Segmenter) -> None:
         if not self._ours:
@@ -233,6 +233,17 @@ class FirstModel:
     def remove(self) -> None:
         if self._ours:
             self.path.unlink(missing_ok=True)
+
+
+def is_first_model(path: Path) -> bool:
+    """Whether a fit, perhaps one that was stopped, left this file as its first model."""
+    from distillfss.artifact import read_model
+
+    try:
+        steps = read_model(path)[0].summary.get("steps")
+    except DistillFSSError:
+        return False
+    return isinstance(steps, dict) and steps.get("distill") == 0 and steps.get("transfer") not in (0, None)
 
 
 def run_fit(

@@ -1,7 +1,7 @@
-"""Crops of encoded views: a step looks at a part of every view, for less than half of the work.
+"""Crops of encoded views: where the teacher is fine-tuned, a step looks at a part of every query, for less work.
 
-Neighbouring pixels say much the same, so eight views in part teach nearly as much as eight whole ones. What is cropped
-are features: the backbone has seen the whole view, and every token knows its place in it.
+What is cropped are features: the backbone has seen the whole view, and every token knows its place in it. Distillation
+looks at whole views; there, crops lost a point (``docs/experiments.md``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long opponents may train: as many steps as took the seconds of our fit, or a multiple of them, and more.
+"""How long opponents may train: as many steps as took the seconds of our fit, or a multiple of them.
 
 Steps are counted, not timed, so that a result depends on the seed and not on how busy a machine is. Their number comes
 from seconds per step that were measured side by side, one thread, 384 px, EfficientNet-Lite0
@@ -10,8 +10,8 @@ from __future__ import annotations
 from distillfss.bench.methods.base import MethodSettings
 
 STEPS, STEPS_PER_ROOT = 160, 56
-"""Steps of our whole fit with k images, 160 + 56 sqrt(k), when the seconds below were measured. It has become two to
-three times faster; opponents keep what they had."""
+"""Steps of our whole fit with k images, 160 + 56 sqrt(k), when the seconds below were measured. It takes fewer and
+cheaper ones since; opponents keep what they had."""
 FIT_STEP, FIT_STEP_PER_CLASS, MOST_CLASSES = 0.35, 0.083, 3
 """Seconds of our whole fit, divided by its steps: 0.432 with one class (5 Kvasir-SEG images, 285 steps, 123 s) and
 0.600 with three (11 NEU-Seg images, 346 steps, 208 s), on a busy machine. With more classes a step has fewer
