@@ -54,6 +54,9 @@ class FitConfig:
         Support images the teacher is shown when it answers a view for the student.
     crop
         Share of a query's height and width that a transfer step looks at, each time another part of it.
+    jitter
+        How far the channels' gains and offsets are changed at random in every training step, in units of their
+        deviation over the support; 0 leaves features as they are.
     use_teacher
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.
@@ -80,6 +83,7 @@ class FitConfig:
     distill_batch: int = 8
     answer_shots: int = 5
     crop: float = 2 / 3
+    jitter: float = 0.3
     use_teacher: bool = True
     answer_weight: float = 1.0
     map_weight: float = 1.0
@@ -98,6 +102,8 @@ class FitConfig:
             raise UsageError(f"new_views {self.new_views} is out of range", cure="Choose from 0 to pool_views")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop {self.crop} is out of range", cure="Choose a share above 0, 1 takes whole views")
+        if not 0 <= self.jitter <= 2:
+            raise UsageError(f"jitter {self.jitter} is out of range", cure="Choose from 0, which is none, to 2")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")

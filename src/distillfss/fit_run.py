@@ -17,7 +17,7 @@ from distillfss.artifact import ModelInfo, tensors_sha256
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
-from distillfss.models.probe import leave_out, sample, unheard
+from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
@@ -38,7 +38,7 @@ from distillfss.training.rivals import Rivals
 from distillfss.training.state import FitState
 from distillfss.training.targets import class_masks
 from distillfss.training.transfer import Transfer
-from distillfss.training.weighing import best_gain
+from distillfss.training.weighing import GAINS, INSTANT_GAINS, best_gain
 
 PROBE_FOLDS = 10
 """Probes that are solved, each without a part of the images: with up to so many images, each without one of them."""
@@ -105,7 +105,10 @@ class FitRun:
         first_views = pool.advance(0)
         self.probe, probes = self._probes(first_views, ways)
         if len(support) > 1:
-            gain = best_gain(self.teacher, self.plain, probes, ways, shots=config.answer_shots, seed=config.seed)
+            gains = INSTANT_GAINS if config.instant else GAINS
+            gain = best_gain(
+                self.teacher, self.plain, probes, ways, gains=gains, shots=config.answer_shots, seed=config.seed
+            )
             with torch.no_grad():
                 self.teacher.mixer.probe_gain.fill_(gain)
             if gain == 0:  # what misleads on images it has not seen is better not learnt from
@@ -122,6 +125,7 @@ class FitRun:
                 queries=config.queries(ways),
                 shots=config.episode_shots,
                 crop=config.crop,
+                jitter=config.jitter,
                 rivals=rivals,
             ),
             Distill(
@@ -133,6 +137,7 @@ class FitRun:
                 steps=config.distill_steps(shots),
                 batch=config.batch(ways),
                 shots=config.answer_shots,
+                jitter=config.jitter,
                 answer_weight=config.answer_weight if config.use_teacher else 0,
                 map_weight=config.map_weight if config.use_teacher else 0,
                 rivals=rivals,
@@ -180,8 +185,10 @@ class FitRun:
     def _probes(self, views: Sequence[EncodedView], ways: int) -> tuple[Tensor, dict[int, Tensor]]:
         """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others."""
         seen = [*self.plain, *views]
-        sampled = [sample(v.features, class_masks(v.mask, ways), self.backbone.layers)[0] for v in seen]
-        return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS)
+        layers, per_side = self.backbone.layers, rows_and_columns(len(seen))
+        sampled = [sample(v.features, class_masks(v.mask, ways), layers, per_side)[0] for v in seen]
+        ridge = INSTANT_RIDGE if self.config.instant else RIDGE
+        return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS, ridge)
 
     def _validation(self, views: Sequence[EncodedView], probes: Mapping[int, Tensor]) -> CrossValidation:
         config, ways = self.config, len(self.support.class_names)
@@ -192,6 +199,7 @@ class FitRun:
             episode_shots=config.episode_shots,
             answer_shots=config.answer_shots,
             crop=config.crop,
+            jitter=config.jitter,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         )

@@ -18,6 +18,7 @@ from distillfss.models.probe import (
     probe_map,
     probe_weights,
     probe_width,
+    rows_and_columns,
     sample,
 )
 
@@ -47,15 +48,16 @@ def at_finest(features: list[torch.Tensor], row: int, column: int) -> np.ndarray
     return np.concatenate([*values, [1.0]])
 
 
-def by_hand(features: list[torch.Tensor], masks: torch.Tensor) -> np.ndarray:
+def by_hand(features: list[torch.Tensor], masks: torch.Tensor, ridge: float = RIDGE) -> np.ndarray:
     """Weighted ridge regression over the lattice; every pixel in as many parts as it has classes."""
     count, ways, size = *masks.shape[:2], masks.shape[-1]
     grid = features[0].shape[-1]
     cell = size // grid
+    per_side = 48  # few images: as fine as it gets
     rows = []
     for image in range(count):
-        for i in lattice(grid).tolist():
-            for j in lattice(grid).tolist():
+        for i in lattice(grid, per_side).tolist():
+            for j in lattice(grid, per_side).tolist():
                 shares = masks[image, :, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell].double()
                 known = ~shares.isnan()
                 if known.any():
@@ -72,7 +74,7 @@ def by_hand(features: list[torch.Tensor], masks: torch.Tensor) -> np.ndarray:
             if c:
                 cross[:, c - 1] += weights[c] * part * x
     variances = np.diag(second)[:-1] - second[:-1, -1] ** 2 / second[-1, -1]
-    second += RIDGE * variances.mean() * np.diag([*np.ones(CHANNELS), 0])
+    second += ridge * variances.mean() * np.diag([*np.ones(CHANNELS), 0])
     trust = 1 - 1 / count
     weights = trust * np.linalg.solve(second, cross).T
     weights[:, -1] += (1 - trust) / 2
@@ -95,6 +97,13 @@ def test_the_probe_is_weighted_ridge_regression(ways):
     np.testing.assert_allclose(found.numpy(), by_hand(features, masks), rtol=1e-4, atol=1e-5)
 
 
+def test_the_ridge_can_be_chosen():
+    features, masks = pyramid(3, 64, 0), some_masks(3, 2, 1)
+    whole, _ = leave_out(sample(features, masks, LAYERS, 48), [0, 1, 2], folds=10, ridge=0.7)
+    np.testing.assert_allclose(whole.numpy(), by_hand(features, masks, 0.7), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(whole.numpy(), by_hand(features, masks), rtol=1e-2)
+
+
 def test_its_map_pixel_by_pixel_for_one_probe_and_for_one_per_image():
     features = pyramid(2, 64, 3)
     weights = 0.2 * torch.randn(2, 3, CHANNELS + 1, generator=torch.Generator().manual_seed(4))
@@ -110,7 +119,7 @@ def test_its_map_pixel_by_pixel_for_one_probe_and_for_one_per_image():
 
 def test_every_image_gets_the_probe_of_the_others():
     features, masks = pyramid(3, 64, 5), some_masks(3, 2, 6)
-    sampled = sample(features, masks, LAYERS)
+    sampled = sample(features, masks, LAYERS, 20)
     # the second image comes in two views
     whole, without = leave_out([*sampled, sampled[1]], [0, 1, 7, 1], folds=10)
     assert sorted(without) == [0, 1, 7]
@@ -118,7 +127,7 @@ def test_every_image_gets_the_probe_of_the_others():
     torch.testing.assert_close(own[4], alone)
     assert float(probe_map(features, alone, LAYERS).abs().max()) == 0  # one image has no probe
     # an image that differs changes every probe but its own
-    other = sample(pyramid(3, 64, 8), masks, LAYERS)
+    other = sample(pyramid(3, 64, 8), masks, LAYERS, 20)
     changed, others = leave_out([sampled[0], sampled[1], other[2], sampled[1]], [0, 1, 7, 1], folds=10)
     torch.testing.assert_close(others[7], without[7], rtol=1e-4, atol=1e-5)
     assert all(not torch.allclose(others[source], without[source], atol=1e-3) for source in (0, 1))
@@ -157,7 +166,7 @@ def test_where_features_have_their_origin_does_not_matter():
 
 def test_with_more_images_than_folds_some_are_left_out_together():
     features, masks = pyramid(5, 64, 5), some_masks(5, 1, 6)
-    _, without = leave_out(sample(features, masks, LAYERS), range(5), folds=2)
+    _, without = leave_out(sample(features, masks, LAYERS, 20), range(5), folds=2)
     torch.testing.assert_close(without[0], without[2])
     torch.testing.assert_close(without[1], without[3])
     assert not torch.allclose(without[0], without[1])
@@ -175,3 +184,10 @@ def test_a_support_of_which_nothing_is_known_leans_to_background():
     features = pyramid(2, 64, 0)
     weights = probe_weights(features, torch.full((2, 2, 64, 64), torch.nan), LAYERS)
     assert torch.equal(probe_map(features, weights, LAYERS), torch.full((2, 2, 1, 16, 16), -0.5))
+
+
+def test_the_more_views_the_fewer_pixels_of_each():
+    assert [rows_and_columns(views) for views in (1, 25, 69, 114)] == [48, 40, 24, 20]
+    assert lattice(96, 40).tolist() == list(range(1, 96, 2))
+    assert lattice(96, 24).tolist() == list(range(2, 96, 4))
+    assert lattice(7, 20).tolist() == list(range(7))

@@ -256,6 +256,7 @@ def test_learning_rate_rises_and_falls():
         ({"effort": 0}, "above 0"),
         ({"seed": -1}, "0 or more"),
         ({"new_views": 65}, "0 to pool_views"),
+        ({"jitter": -0.1}, "from 0, which is none"),
     ],
 )
 def test_settings_are_checked(knobs, hint):

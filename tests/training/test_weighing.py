@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scenes import square_support
@@ -11,7 +13,7 @@ from distillfss.fit_run import FitRun
 from distillfss.models.probe import probe_map, probe_weights
 from distillfss.training.scoring import pixel_counts
 from distillfss.training.targets import class_masks
-from distillfss.training.weighing import GAINS, best_gain
+from distillfss.training.weighing import GAINS, INSTANT_GAINS, best_gain
 
 CONFIG = FitConfig(size=96, pool_views=6)
 
@@ -42,12 +44,12 @@ def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
     # of the very images it is tried on, so as good as a probe can be
     views, whole = run.plain, whole_probe(run)
     good = {view.source: whole for view in views}
-    chosen = best_gain(run.teacher, views, good, 1, shots=3, seed=0)
+    chosen = best_gain(run.teacher, views, good, 1, gains=GAINS, shots=3, seed=0)
     assert chosen in GAINS[1:]
     misleading = {source: -weights for source, weights in good.items()}
     for weights in misleading.values():
         weights[:, -1] += 1  # the mirror image of the map: 1 - score
-    assert best_gain(run.teacher, views, misleading, 1, shots=3, seed=0) == 0.0
+    assert best_gain(run.teacher, views, misleading, 1, gains=GAINS, shots=3, seed=0) == 0.0
 
 
 def test_a_probe_that_misleads_is_not_heard_at_all(monkeypatch):
@@ -62,3 +64,13 @@ def test_a_fit_starts_with_the_gain_that_was_best():
     assert float(run.teacher.mixer.probe_gain.detach()) in GAINS
     alone = FitRun(square_support(1), CONFIG, lambda _: None)
     assert float(alone.teacher.mixer.probe_gain.detach()) == 3.0  # nothing to try it on, and nothing to trust
+
+
+def test_only_where_no_step_follows_may_the_probe_be_as_loud_as_it_likes(monkeypatch):
+    tried = []
+    monkeypatch.setattr("distillfss.fit_run.best_gain", lambda *_, gains, **__: tried.append(gains) or gains[-1])
+    run = FitRun(square_support(3), replace(CONFIG, instant=True), lambda _: None)
+    assert float(run.teacher.mixer.probe_gain.detach()) == 12.0
+    FitRun(square_support(3), CONFIG, lambda _: None)
+    assert tried == [INSTANT_GAINS, GAINS]
+    assert max(GAINS) == 5.0

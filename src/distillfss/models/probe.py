@@ -20,12 +20,15 @@ from distillfss.backbones.base import Layer
 from distillfss.models.mixer import resize
 from distillfss.models.shares import mask_shares
 
-RIDGE = 3e-2
-"""Share of the features' mean second moment added to the diagonal."""
+RIDGE, INSTANT_RIDGE = 3e-2, 0.2
+"""Share of the features' mean variance added to the diagonal: where the mixer learns to live with the probe, and where
+nothing is learnt after it, so that it must not say more than it knows."""
 BALANCE = 0.5
 """Classes weigh (share of pixels) ** -balance: 0 leaves small ones out, 1 sees them everywhere."""
-SAMPLES_PER_SIDE = 20
-"""Pixels per image on a regular lattice of about this many rows and columns."""
+PIXELS = 40_000
+"""Pixels of all views together, about. They lie on regular lattices."""
+FEWEST_PER_SIDE, MOST_PER_SIDE = 20, 48
+"""Rows and columns of such a lattice: what lies between is much the same."""
 LIMIT = 2.0
 """A regression extrapolates without end where features are unlike any it has seen; its map stops here."""
 TINY = 1e-9
@@ -111,7 +114,9 @@ def class_weights(shares: Tensor) -> Tensor:
     return weights / (weights * counts).sum().clamp_min(1e-9)
 
 
-def sample(features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer]) -> list[tuple[Tensor, Tensor]]:
+def sample(
+    features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer], per_side: int
+) -> list[tuple[Tensor, Tensor]]:
     """Pixels of every image on a lattice of the finest layer's grid.
 
     Parameters
@@ -120,6 +125,8 @@ def sample(features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer]) -
         Pyramids, (S, C_l, h_l, w_l) each.
     masks
         (S, n, H, W) of 0 and 1 per class; NaN where the annotation says "ignore".
+    per_side
+        Rows and columns of the lattice, about.
 
     Returns
     -------
@@ -128,7 +135,7 @@ def sample(features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer]) -
     """
     height, width = features[0].shape[-2:]
     (shares,) = mask_shares(masks, [(height, width)])
-    rows, columns = (lattice(side).to(shares.device) for side in (height, width))
+    rows, columns = (lattice(side, per_side).to(shares.device) for side in (height, width))
     at_rows, at_columns = (rows + 0.5) * (2 / height) - 1, (columns + 0.5) * (2 / width) - 1
     grid = torch.stack(torch.meshgrid(at_columns, at_rows, indexing="xy"), dim=-1)
     grid = grid.expand(len(masks), -1, -1, -1).to(features[0])
@@ -142,23 +149,28 @@ def sample(features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer]) -
     return [(pixels[i, known[i]], labels[i, known[i]]) for i in range(len(masks))]
 
 
-def lattice(side: int) -> Tensor:
-    """Evenly spaced indices of a grid's side, about ``SAMPLES_PER_SIDE`` of them."""
-    step = max(1, round(side / SAMPLES_PER_SIDE))
+def lattice(side: int, count: int) -> Tensor:
+    """Evenly spaced indices of a grid's side, about ``count`` of them."""
+    step = max(1, round(side / count))
     return torch.arange(step // 2, side, step)
+
+
+def rows_and_columns(views: int) -> int:
+    """How many of them a lattice should have that this many views are sampled with."""
+    return min(max(round((PIXELS / views) ** 0.5), FEWEST_PER_SIDE), MOST_PER_SIDE)
 
 
 @torch.no_grad()
 def probe_weights(features: Sequence[Tensor], masks: Tensor, layers: Sequence[Layer]) -> Tensor:
     """The probe of a support, (n, D + 1), shrunk; see ``sample`` for the parameters."""
-    sampled = sample(features, masks, layers)
+    sampled = sample(features, masks, layers, rows_and_columns(len(masks)))
     pixels, shares = (torch.cat(part) for part in zip(*sampled, strict=True))
     return shrunk(Moments.of(pixels, shares, class_weights(shares)).solve(), len(masks))
 
 
 @torch.no_grad()
 def leave_out(
-    sampled: Sequence[tuple[Tensor, Tensor]], sources: Sequence[int], folds: int
+    sampled: Sequence[tuple[Tensor, Tensor]], sources: Sequence[int], folds: int, ridge: float = RIDGE
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """The probe of everything, and for every image the probe of the others.
 
@@ -170,6 +182,8 @@ def leave_out(
         The image that each view is of.
     folds
         Images are left out together, in at most so many groups.
+    ridge
+        See ``RIDGE``.
 
     Returns
     -------
@@ -190,11 +204,11 @@ def leave_out(
     total = parts[0]
     for fold in range(1, len(parts)):
         total = total + parts[fold]
-    whole = shrunk(total.solve(), len(names))
+    whole = shrunk(total.solve(ridge), len(names))
     if len(parts) == 1:
         return whole, dict.fromkeys(names, whole)
     members = Counter(fold_of.values())
-    without = {fold: shrunk((total - part).solve(), len(names) - members[fold]) for fold, part in parts.items()}
+    without = {fold: shrunk((total - part).solve(ridge), len(names) - members[fold]) for fold, part in parts.items()}
     return whole, {source: without[fold] for source, fold in fold_of.items()}
 
 

@@ -39,6 +39,7 @@ class Learning:
     episode_shots: int
     answer_shots: int
     crop: float
+    jitter: float
     learning_rate: float
     weight_decay: float
 
@@ -153,6 +154,7 @@ class CrossValidation:
             queries=how.queries,
             shots=how.episode_shots,
             crop=how.crop,
+            jitter=how.jitter,
         )
         return PhaseRunner(phase, 0, peak=how.learning_rate, weight_decay=how.weight_decay)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.training.jitter import jittered
 from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
@@ -47,6 +48,8 @@ class Distill:
         Of every support image, the probe of the others.
     batch, shots
         Views per step; support images the teacher is shown per view.
+    jitter
+        Strength of the jitter of what the student sees, see ``training.jitter``; the teacher sees views as they are.
     answer_weight, map_weight
         Weights of the teacher's logits and coarse maps beside the annotation's weight of 1.
     rivals
@@ -66,6 +69,7 @@ class Distill:
         steps: int,
         batch: int,
         shots: int,
+        jitter: float,
         answer_weight: float,
         map_weight: float,
         rivals: Rivals | None = None,
@@ -79,6 +83,7 @@ class Distill:
         self.steps = steps
         self.batch = batch
         self.shots = shots
+        self.jitter = jitter
         self.answer_weight = answer_weight
         self.map_weight = map_weight
         self.rivals = rivals or Rivals()
@@ -91,7 +96,8 @@ class Distill:
         random = self.pool.random(pool_step)
         views = [window[int(i)] for i in random.permutation(len(window))[: self.batch]]
         batch = Batch.of(views)
-        logits, maps = self.student(batch.features, probes_of(views, self.probes))
+        seen = jittered(batch.features, self.jitter, random)
+        logits, maps = self.student(seen, probes_of(views, self.probes))
         self._forget(window[0].number)
         merged = self.rivals.merge(logits, views)
         target = every_other_pixel(batch.masks, random)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distillfss.models.mixer import resize
 from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.training.crops import Crops
+from distillfss.training.jitter import jittered
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, EncodedView, Views
 from distillfss.training.rivals import Rivals
@@ -41,6 +42,8 @@ class Transfer:
         Queries per step, and support images they share (fewer if the support set is smaller).
     crop
         Share of a query's height and width that a step looks at.
+    jitter
+        Strength of the jitter of query and support, see ``training.jitter``.
     rivals
         Classes that are fixed already and compete with those that are learnt.
     """
@@ -58,6 +61,7 @@ class Transfer:
         queries: int,
         shots: int,
         crop: float,
+        jitter: float,
         rivals: Rivals | None = None,
     ) -> None:
         self.model: nn.Module = teacher
@@ -69,6 +73,7 @@ class Transfer:
         self.queries = queries
         self.shots = shots
         self.crop = crop
+        self.jitter = jitter
         self.rivals = rivals or Rivals()
 
     def loss(self, step: int, pool_step: int) -> Tensor:
@@ -80,8 +85,9 @@ class Transfer:
         crops = Crops(queries[0].mask.shape[-2:], self.crop, len(queries), random)
         query, shown = Batch.of(queries, crops), Batch.of(support)
         probe = probes_of(queries, self.probes)
-        tokens = self.teacher.support_tokens(shown.features, class_masks(shown.masks, self.ways), probe)
-        logits, _ = self.teacher(query.features, thinned(tokens, random), crops.encoding)
+        asked, seen = (jittered(part.features, self.jitter, random) for part in (query, shown))
+        tokens = self.teacher.support_tokens(seen, class_masks(shown.masks, self.ways), probe)
+        logits, _ = self.teacher(asked, thinned(tokens, random), crops.encoding)
         target = every_other_pixel(query.masks, random)
         merged = resize(self.rivals.merge(logits, queries, crops), target.shape[-2:])
         return segmentation_loss(self.rivals.grouped(merged), target)
