@@ -22,7 +22,7 @@ def test_it_is_the_mean_of_a_normal_posterior_in_logits():
     """Against numerical integration of prior times likelihood."""
     outcome = seen(0.42, images=7, error=0.06)
     grid = np.linspace(-8, 8, 160_001)
-    measured = math.log(0.42 / 0.58) + c.GAIN
+    measured = math.log(0.42 / 0.58) + c.GAIN * 5 / 7
     error = math.hypot(0.06 / (0.42 * 0.58), c.NOISE / math.sqrt(7))
     log = -((grid - c.TYPICAL) ** 2) / (2 * c.SPREAD**2) - (grid - measured) ** 2 / (2 * error**2)
     density = np.exp(log - log.max())
@@ -44,6 +44,17 @@ def test_a_model_without_steps_gains_less_than_one_with_steps():
     found = estimate(["a"], [seen(0.4)], images=5, instant=True, seconds=0)
     assert found.classes[0].expected == expected(seen(0.4), instant=True)
     assert found.instant is None  # it is what is estimated
+
+
+def test_what_a_fold_lacks_is_worth_less_with_more_images():
+    """With hardly any prior left, the expectation is what was found plus the gain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(c, "SPREAD", 1e6)
+        gains = [
+            math.log(found.iou / (1 - found.iou)) - math.log(0.6 / 0.4)
+            for found in (expected(seen(0.6, images)) for images in (2, 5, 10, 25, 50))
+        ]
+    assert gains == pytest.approx([0.6, 0.6, 0.3, 0.12, 0.06], abs=1e-6)
 
 
 def test_few_images_say_less():

@@ -21,6 +21,8 @@ QUANTILE = 1.2816
 GAIN, INSTANT_GAIN = 0.6, 0.2
 """What the whole fit with all images adds to what a fold found, in logits of IoU; and a model without steps to what the
 teacher found that it is made of."""
+WHOLE_GAIN_UP_TO = 5
+"""Images of a class. With more, what a fold lacks is worth less, in proportion: with 25 images next to nothing."""
 TYPICAL, SPREAD = 0.0, 0.9
 """What fits reach as a rule, in logits, and how far they lie about it: what few images say is drawn towards it. Taken
 wide, since the next data set may be like none of those that the rest was fitted on."""
@@ -77,7 +79,7 @@ def expected(outcome: Outcome, *, instant: bool = False) -> Expected:
     # the slope of the logit, which near 0 and 1 would make any error endless
     error = max(outcome.error, LEAST_ERROR) / max(found * (1 - found), LEAST_SLOPE)
     weight = SPREAD**2 / (SPREAD**2 + error**2 + NOISE**2 / outcome.images)
-    gain = INSTANT_GAIN if instant else GAIN
+    gain = (INSTANT_GAIN if instant else GAIN) * min(1.0, WHOLE_GAIN_UP_TO / outcome.images)
     return Expected.around(_iou(TYPICAL + weight * (_logit(found) + gain - TYPICAL)), deviation)
 
 
