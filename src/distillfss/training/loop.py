@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -50,8 +51,13 @@ class PhaseRunner:
         self.step = 0
         self._pool_offset = pool_offset
         self._peak = peak
+        self._weight_decay = weight_decay
         self._parameters = [p for p in phase.model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._parameters, lr=peak, weight_decay=weight_decay)
+
+    @cached_property
+    def _optimizer(self) -> torch.optim.AdamW:
+        # made for the first step: the first optimiser of a process imports much of PyTorch, a third of an instant model
+        return torch.optim.AdamW(self._parameters, lr=self._peak, weight_decay=self._weight_decay)
 
     @property
     def done(self) -> bool:
@@ -71,7 +77,7 @@ class PhaseRunner:
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimiser's tensors, for ``restore``."""
-        return optimizer_tensors(self._optimizer)
+        return optimizer_tensors(self._optimizer) if self.step > 0 else {}
 
     def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Continue at ``step`` with the optimiser as it was."""
