@@ -11,6 +11,7 @@ from distillfss.models.probe import (
     BALANCE,
     LIMIT,
     MOST_CHANNELS,
+    MOST_PER_SIDE,
     RIDGE,
     lattice,
     leave_out,
@@ -48,12 +49,13 @@ def at_finest(features: list[torch.Tensor], row: int, column: int) -> np.ndarray
     return np.concatenate([*values, [1.0]])
 
 
-def by_hand(features: list[torch.Tensor], masks: torch.Tensor, ridge: float = RIDGE) -> np.ndarray:
+def by_hand(
+    features: list[torch.Tensor], masks: torch.Tensor, ridge: float = RIDGE, per_side: int = MOST_PER_SIDE
+) -> np.ndarray:
     """Weighted ridge regression over the lattice; every pixel in as many parts as it has classes."""
     count, ways, size = *masks.shape[:2], masks.shape[-1]
     grid = features[0].shape[-1]
     cell = size // grid
-    per_side = 48  # few images: as fine as it gets
     rows = []
     for image in range(count):
         for i in lattice(grid, per_side).tolist():
@@ -97,11 +99,13 @@ def test_the_probe_is_weighted_ridge_regression(ways):
     np.testing.assert_allclose(found.numpy(), by_hand(features, masks), rtol=1e-4, atol=1e-5)
 
 
-def test_the_ridge_can_be_chosen():
+def test_ridge_and_lattice_can_be_chosen():
     features, masks = pyramid(3, 64, 0), some_masks(3, 2, 1)
-    whole, _ = leave_out(sample(features, masks, LAYERS, 48), [0, 1, 2], folds=10, ridge=0.7)
-    np.testing.assert_allclose(whole.numpy(), by_hand(features, masks, 0.7), rtol=1e-4, atol=1e-5)
-    assert not np.allclose(whole.numpy(), by_hand(features, masks), rtol=1e-2)
+    assert lattice(16, 5).tolist() == [1, 4, 7, 10, 13]
+    whole, _ = leave_out(sample(features, masks, LAYERS, 5), [0, 1, 2], folds=10, ridge=0.7)
+    np.testing.assert_allclose(whole.numpy(), by_hand(features, masks, 0.7, 5), rtol=1e-4, atol=1e-5)
+    for other in (by_hand(features, masks, RIDGE, 5), by_hand(features, masks, 0.7)):
+        assert not np.allclose(whole.numpy(), other, rtol=1e-2)
 
 
 def test_its_map_pixel_by_pixel_for_one_probe_and_for_one_per_image():
