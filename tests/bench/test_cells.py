@@ -146,6 +146,14 @@ def test_what_is_not_there_is_named_with_the_cure(arena: Path):
         find_method("mine:Nobody")
     with pytest.raises(UsageError, match=r"cannot be loaded.*No module named 'nowhere'"):
         find_method("nowhere:Method")
+    with pytest.raises(UsageError, match="linear has no knobs to turn"):
+        find_method("linear@jitter=0")
+    with pytest.raises(UsageError, match=r"no knob 'size'.*Choose from .*jitter"):
+        find_method("distill@jitter=0,size=256")
+    with pytest.raises(UsageError, match=r"jitter is 'none'.*Write a number like the default, 0\.3"):
+        find_method("distill@jitter=none")
+    with pytest.raises(UsageError, match=r"use_teacher is '0'.*yes or no"):
+        find_method("distill@use_teacher=0")
     (arena / "data" / "discs" / "meta.json").write_text(
         '{"classes": ["background", "disc"], "split": {"disc000": "test"}}'
     )

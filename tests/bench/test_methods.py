@@ -179,6 +179,18 @@ def test_distill_is_fit():
     ).all()
 
 
+def test_a_variant_differs_in_the_knobs_it_names_and_in_nothing_else():
+    varied = find_method("distill@jitter=0,crop=0.5,use_teacher=no,init=scratch,pool_views=32")(MethodSettings(seed=3))
+    assert varied.name == "distill@jitter=0,crop=0.5,use_teacher=no,init=scratch,pool_views=32"
+    changes = {"jitter": 0.0, "crop": 0.5, "use_teacher": False, "init": "scratch", "pool_views": 32}
+    assert varied.identity() == {"config": vars(FitConfig(seed=3, estimate=False, **changes))}
+    instant = find_method("instant@init=scratch")(MethodSettings())
+    assert instant.identity() == {"config": vars(FitConfig(instant=True, estimate=False, init="scratch"))}
+    support, image = square_support(2), square_pair(9)[0]
+    found = find_method("distill@jitter=0")(SETTINGS).fit(support).predict(image, [(96, 96)])[0]
+    assert (found == fit(support, fit_config(SETTINGS, jitter=0.0))(image)).all()
+
+
 def test_without_a_teacher_none_is_trained_and_the_mixer_starts_the_same():
     run = FitRun(square_support(2), fit_config(SETTINGS, use_teacher=False), quiet)
     assert run.transferred

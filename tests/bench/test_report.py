@@ -153,6 +153,36 @@ def test_differences_to_our_method_by_hand():
     assert overall.difference_table(summarise(uneven).arenas[0]) is None
 
 
+def test_what_parts_add_by_hand(tmp_path: Path):
+    rows = [
+        make_row("one", "distill", seed=0, iou=0.60),
+        make_row("one", "distill", seed=1, iou=0.99),
+        make_row("two", "distill", seed=0, iou=0.50),
+        make_row("one", "distill@jitter=0", seed=0, iou=0.57, seconds={"fit": 9.0}),
+        make_row("two", "distill@jitter=0", seed=0, iou=0.52, seconds={"fit": 11.0}),
+        make_row("two", "distill@jitter=0,crop=1", seed=0, iou=0.45, seconds={"fit": 15.0}),
+        make_row("two", "distill@map_weight=0", seed=0, iou=None),
+    ]
+    content = content_of([folder_of(tmp_path, rows)], pictures=False)
+    (arena,) = content.arenas
+    (table,) = arena.ablations
+    assert table.header == ("changed", "mean", "seconds", "one", "two")
+    assert table.rows == (
+        ("jitter=0", "-0.5", "+0 %", "-3.0", "+2.0"),
+        ("jitter=0, crop=1", "-5.0", "+50 %", "–", "-5.0"),
+        ("map_weight=0", "–", "–", "–", "–"),
+    )
+    assert "seeds 0." in table.note  # of seed 1 there is only the whole method
+    # variants are no methods to be ranked
+    assert content.methods == ("distill",)
+    assert [row[0] for row in arena.cost.rows] == ["distill"]
+    assert "### What the parts of distill add" in markdown_report(content)
+    assert "What the parts of distill add" in report_page(content)
+    # alone, they are what there is to compare
+    (alone,) = summarise(rows[3:5]).arenas
+    assert alone.labels == ["distill@jitter=0"]
+
+
 def test_published_figures_stand_beside_the_papers_protocol_alone(tmp_path: Path):
     rows = [
         make_row("kvasir_seg", "distill", 50, protocol="paper", support="even", iou=0.6),

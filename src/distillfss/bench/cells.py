@@ -15,6 +15,7 @@ from typing import Any
 from distillfss.bench.contents import Contents, find_dataset, look_into, open_dataset
 from distillfss.bench.methods import METHODS
 from distillfss.bench.methods.base import Method, MethodSettings
+from distillfss.bench.methods.variants import base_of, varied
 from distillfss.bench.protocol import PICKED, PROTOCOLS, SUPPORTS, draw_support, draw_unlabeled
 from distillfss.bench.surroundings import deciding_versions
 from distillfss.errors import DataError, UsageError
@@ -29,7 +30,7 @@ class Cell:
     dataset, fingerprint
         Name of the data set's folder, and the digest of what is in it.
     method
-        A key of ``METHODS``, or ``module:attribute``.
+        A key of ``METHODS``, or ``module:attribute``; after an ``@`` the knobs that differ (``methods.variants``).
     settings, identity
         ``MethodSettings`` as a dict, and what the method adds to it (``Method.identity``).
     protocol, support, shots, seed, unlabeled
@@ -94,11 +95,15 @@ class Plan:
 
 
 def find_method(name: str) -> Callable[[MethodSettings], Method]:
-    """The class behind a key of ``METHODS`` or a ``module:attribute``. Raises ``UsageError`` if there is none."""
-    if ":" not in name and name not in METHODS:
+    """The class behind a key of ``METHODS`` or a ``module:attribute``, with the changes that follow an ``@``.
+
+    Raises ``UsageError`` if there is none.
+    """
+    base = base_of(name)
+    if ":" not in base and base not in METHODS:
         cure = f"Choose from {', '.join(METHODS)}, or name a class of yours as module:Class"
-        raise UsageError(f"there is no method {name!r}", cure=cure)
-    module_name, _, attribute = METHODS.get(name, name).partition(":")
+        raise UsageError(f"there is no method {base!r}", cure=cure)
+    module_name, _, attribute = METHODS.get(base, base).partition(":")
     # as with `python -m`: a module in the working directory is found
     here = os.getcwd()  # noqa: PTH109 (an entry of sys.path is a string)
     if here not in sys.path:
@@ -107,8 +112,8 @@ def find_method(name: str) -> Callable[[MethodSettings], Method]:
         found: Callable[[MethodSettings], Method] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         cure = "Name a class as package.module:Class, in the working directory or installed"
-        raise UsageError(f"the method {name!r} cannot be loaded ({error})", cure=cure) from error
-    return found
+        raise UsageError(f"the method {base!r} cannot be loaded ({error})", cure=cure) from error
+    return found if name == base else varied(found, name)
 
 
 def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda text: None) -> list[Cell]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
 from distillfss.bench.current import current, settings_of
+from distillfss.bench.methods.variants import base_of
 from distillfss.bench.results import DONE, Row
 
 
@@ -41,6 +42,11 @@ class Entry:
     @property
     def seeds(self) -> frozenset[int]:
         return frozenset(row["seed"] for row in (*self.done, *self.failed))
+
+    def of_seeds(self, seeds: Collection[int]) -> Entry:
+        """What is there of these seeds."""
+        done, failed = (tuple(row for row in rows if row["seed"] in seeds) for rows in (self.done, self.failed))
+        return Entry(done, failed)
 
     def spread(self, *path: str) -> Spread | None:
         """Of a number in the rows, such as ``("result", "foreground_iou_384")``; None if no row has it."""
@@ -89,12 +95,22 @@ class Ranks:
 
 @dataclass
 class Arena:
-    """What can be compared: one protocol, one kind of support, one number of unlabelled images."""
+    """What can be compared: one protocol, one kind of support, one number of unlabelled images.
+
+    Attributes
+    ----------
+    entries
+        By data set, shots and label of a method.
+    variants
+        The same of methods with a knob turned, where the method itself is in ``entries``: they take no part in the
+        comparison of methods.
+    """
 
     protocol: str
     support: str
     unlabeled: int
     entries: dict[tuple[str, int, str], Entry] = field(default_factory=dict)
+    variants: dict[tuple[str, int, str], Entry] = field(default_factory=dict)
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -190,10 +206,13 @@ def summarise(rows: Iterable[Row]) -> Summary:
         grouped[row["protocol"], row["support"], row["unlabeled"]][place].append(row)
     for (protocol, support, unlabeled), places in sorted(grouped.items(), key=lambda item: _order(item[0])):
         arena = found[protocol, support, unlabeled] = Arena(protocol, support, unlabeled)
+        labels = {label for _, _, label in places}
         for place, members in places.items():
             members.sort(key=lambda row: row["seed"])
             done = tuple(row for row in members if row["status"] == DONE)
-            arena.entries[place] = Entry(done, tuple(row for row in members if row["status"] != DONE))
+            failed = tuple(row for row in members if row["status"] != DONE)
+            varies = place[2] != base_of(place[2]) in labels
+            (arena.variants if varies else arena.entries)[place] = Entry(done, failed)
     return Summary(tuple(found.values()), kept, recent.superseded, recent.outdated, common)
 
 

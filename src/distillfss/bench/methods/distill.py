@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,24 @@ seconds of our fit with one class, 1.03 with three (5 shots, ``benchmarks/method
 
 
 class Distill:
-    """``distillfss.fit`` with its defaults. It also says what to expect; the time for that is counted apart."""
+    """``distillfss.fit`` with its defaults. It also says what to expect; the time for that is counted apart.
+
+    Parameters
+    ----------
+    changes
+        Knobs of ``FitConfig`` that are to differ, see ``methods.variants``; such a fit makes no estimate.
+    """
 
     name = "distill"
 
-    def __init__(self, settings: MethodSettings) -> None:
+    def __init__(self, settings: MethodSettings, changes: Mapping[str, Any] | None = None) -> None:
         self.settings = settings
+        self.config = fit_config(settings, **{**self.knobs(settings, varied=bool(changes)), **(changes or {})})
+
+    def knobs(self, settings: MethodSettings, *, varied: bool) -> dict[str, Any]:
+        """What sets this method's fit apart from the defaults."""
         # the estimate is made for fits as people make them
-        self.config = fit_config(settings, estimate=settings.init == AUTO and settings.effort == 1)
+        return {"estimate": settings.init == AUTO and settings.effort == 1 and not varied}
 
     def identity(self) -> dict[str, Any]:
         return {"config": vars(self.config)}
@@ -41,9 +51,8 @@ class Instant(Distill):
 
     name = "instant"
 
-    def __init__(self, settings: MethodSettings) -> None:
-        super().__init__(settings)
-        self.config = fit_config(settings, instant=True, estimate=True)
+    def knobs(self, settings: MethodSettings, *, varied: bool) -> dict[str, Any]:
+        return {"instant": True, "estimate": not varied}
 
 
 class DistillNoTeacher(Distill):
@@ -51,6 +60,5 @@ class DistillNoTeacher(Distill):
 
     name = "distill-no-teacher"
 
-    def __init__(self, settings: MethodSettings) -> None:
-        super().__init__(settings)
-        self.config = fit_config(settings, use_teacher=False, effort=settings.effort * TIME_OF_TRANSFER)
+    def knobs(self, settings: MethodSettings, *, varied: bool) -> dict[str, Any]:
+        return {"use_teacher": False, "effort": settings.effort * TIME_OF_TRANSFER}

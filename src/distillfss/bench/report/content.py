@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distillfss.bench.protocol import PROTOCOLS, SUPPORT_TEXTS
-from distillfss.bench.report import overall, plots, published_tables, tables
+from distillfss.bench.report import ablation, overall, plots, published_tables, tables
 from distillfss.bench.report.pictures import Gallery, gallery
 from distillfss.bench.report.plots import Plot
 from distillfss.bench.report.provenance import provenance
@@ -39,6 +39,7 @@ class ArenaPart:
     rank_plot: Plot | None
     plots: tuple[Plot, ...]
     datasets: tuple[DatasetPart, ...]
+    ablations: tuple[Table, ...]
     cost: Table
 
 
@@ -162,6 +163,7 @@ def _arena_part(arena: Arena, galleries: Sequence[Gallery | None], number: int, 
             plots.iou_over_seconds(arena, f"seconds-{number}", methods),
         ),
         datasets=tuple(parts),
+        ablations=tuple(ablation.ablation_tables(arena)),
         cost=tables.cost_table(arena),
     )
 

@@ -51,6 +51,8 @@ def _arena(arena: ArenaPart, plots: str) -> Iterator[str]:
     yield from (f"## {arena.title}", "", arena.protocol, "", f"Support: {arena.support}.", "")
     for table in arena.overall:
         yield from table_lines(table, "###")
+    for table in arena.ablations:
+        yield from table_lines(table, "###")
     if arena.rank_plot:
         yield from _plot(arena.rank_plot, plots)
     for plot in arena.plots:

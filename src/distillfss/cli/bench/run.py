@@ -54,7 +54,8 @@ class ManyValues(click.Command):
     "--methods",
     multiple=True,
     metavar="NAME...",
-    help="Methods to compare, or classes of yours as package.module:Class. [all of ours]",
+    help="Methods to compare, or classes of yours as package.module:Class; distill@jitter=0 turns a knob of FitConfig. "
+    "[all of ours]",
 )
 @click.option("--shots", type=click.IntRange(1), multiple=True, metavar="K...", help="Support sizes. [1 5 25 50]")
 @click.option(
