@@ -57,6 +57,11 @@ class FitConfig:
     jitter
         How far the channels' gains and offsets are changed at random in every training step, in units of their
         deviation over the support; 0 leaves features as they are.
+    backbone_rate
+        Peak learning rate of the backbone's later stages in the last phase, where they learn together with the student;
+        0 leaves out that phase, and the backbone as it is. So does a backbone without a tail (``Backbone.tail_from``).
+    adapt_rate, adapt_batch
+        Peak learning rate of the student, and views per step, in that phase.
     use_teacher
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.
@@ -84,6 +89,9 @@ class FitConfig:
     answer_shots: int = 5
     crop: float = 2 / 3
     jitter: float = 0.3
+    backbone_rate: float = 2e-4
+    adapt_rate: float = 5e-4
+    adapt_batch: int = 4
     use_teacher: bool = True
     answer_weight: float = 1.0
     map_weight: float = 1.0
@@ -104,7 +112,10 @@ class FitConfig:
             raise UsageError(f"crop {self.crop} is out of range", cure="Choose a share above 0, 1 takes whole views")
         if not 0 <= self.jitter <= 2:
             raise UsageError(f"jitter {self.jitter} is out of range", cure="Choose from 0, which is none, to 2")
-        for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots"):
+        if not 0 <= self.backbone_rate <= 1:
+            cure = "Choose from 0, which leaves the backbone as it is, to 1"
+            raise UsageError(f"backbone_rate {self.backbone_rate} is out of range", cure=cure)
+        for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots", "adapt_batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
 
@@ -115,6 +126,10 @@ class FitConfig:
     def distill_steps(self, shots: int) -> int:
         """Steps of distillation for this many support images."""
         return self._steps(20, 40, shots)
+
+    def adapt_steps(self, shots: int) -> int:
+        """Steps of student and backbone together for this many support images."""
+        return self._steps(100, 10, shots)
 
     def _steps(self, base: int, slope: int, shots: int) -> int:
         if self.instant:

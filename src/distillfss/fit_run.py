@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillfss import __version__
 from distillfss.artifact import ModelInfo, tensors_sha256
@@ -20,14 +21,16 @@ from distillfss.errors import UsageError
 from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
+from distillfss.models.tail import LearningTail
 from distillfss.models.teacher import SupportTokens, Teacher
 from distillfss.quality.advice import advice
 from distillfss.quality.estimate import Estimate, estimate
 from distillfss.quality.outcomes import outcomes
-from distillfss.quality.strangeness import limit, widened
+from distillfss.quality.strangeness import limit, middle, widened
 from distillfss.runtime import resolve_device
 from distillfss.segmenter import PREPROCESSING, Segmenter
 from distillfss.support import SupportSet
+from distillfss.training.adapt import Adapt
 from distillfss.training.augment import Augmenter
 from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
 from distillfss.training.distill import Distill
@@ -143,6 +146,24 @@ class FitRun:
                 rivals=rivals,
             ),
         ]
+        self.tail = self._learning_tail()
+        if self.tail is not None:
+            self._phases.append(
+                Adapt(
+                    self.student,
+                    self.tail,
+                    ViewPool(
+                        augmenter,
+                        self.tail.encode_head,
+                        seed=config.seed,
+                        capacity=config.adapt_batch,
+                        refresh=config.adapt_batch,
+                    ),
+                    probes,
+                    steps=config.adapt_steps(shots),
+                    jitter=config.jitter,
+                )
+            )
         self._phase = 0
         self._runner = self._start_phase()
 
@@ -157,6 +178,16 @@ class FitRun:
         self.backbone_sha256 = weights_sha256(self.config.backbone, weights)
         self.standardize = Standardize(self.backbone.layers).to(self.device)
         return Rivals()
+
+    def _learning_tail(self) -> LearningTail | None:
+        """The backbone's later stages, to be learnt; None where they are to stay as they are.
+
+        Beside another model they do: its classes rest on them.
+        """
+        still = self.config.backbone_rate == 0 or self.config.instant
+        if still or self.beside is not None or self.backbone.tail_from is None:
+            return None
+        return LearningTail(self.backbone, self.standardize).to(self.device)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
@@ -176,7 +207,8 @@ class FitRun:
             self.strangeness_limit = limit(raw, layers)
         encoded = [self.standardize(features) for features in raw]
         if self.beside is not None:
-            self.strangeness_limit = widened(self.beside.strangeness_limit, encoded, layers)
+            most, around = self.beside.strangeness_limit, self.beside.strangeness_middle
+            self.strangeness_limit = widened(most, encoded, layers, around)
         return [
             EncodedView(features, view.mask[None].to(self.device), view.source, number)
             for number, (features, view) in enumerate(zip(encoded, views, strict=True))
@@ -211,12 +243,15 @@ class FitRun:
         return validation
 
     def _start_phase(self) -> PhaseRunner:
-        offset = sum(phase.steps for phase in self._phases[: self._phase])
+        phase, config = self._phases[self._phase], self.config
+        offset = sum(earlier.steps for earlier in self._phases[: self._phase])
+        adapts = isinstance(phase, Adapt)
         return PhaseRunner(
-            self._phases[self._phase],
+            phase,
             offset,
-            peak=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
+            peak=config.adapt_rate if adapts else config.learning_rate,
+            weight_decay=config.weight_decay,
+            slower=[(phase.tail, config.backbone_rate)] if isinstance(phase, Adapt) else [],
         )
 
     @property
@@ -229,7 +264,11 @@ class FitRun:
 
     @property
     def done(self) -> bool:
-        return self.handed_over and not self.validating and self._runner.done
+        return self.handed_over and not self.validating and self._last and self._runner.done
+
+    @property
+    def _last(self) -> bool:
+        return self._phase == len(self._phases) - 1
 
     @property
     def transferred(self) -> bool:
@@ -260,20 +299,21 @@ class FitRun:
             message = ""
         elif not self._runner.done:
             message = f"loss {self._runner.advance():.3f}"
-        if not self.handed_over and self._runner.done:
-            self._hand_over()
+        if self._runner.done and not self._last:
+            if not self.handed_over:
+                self._hand_over()
+            self._phase += 1
+            self._runner = self._start_phase()
         return message
 
     def _hand_over(self) -> None:
         """From the teacher, which has learnt all it is going to, to the student, which can be used from here on."""
-        self._phase += 1
         self.teacher.requires_grad_(False)
         if self.config.use_teacher:
             self.student.take_over(self.teacher, self.whole_support(), self.config.seed)
         else:
             self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
             self.student.get_buffer("probe").copy_(self.probe)
-        self._runner = self._start_phase()
 
     def whole_support(self) -> SupportTokens:
         """Every support image, unaugmented, as the teacher sees it."""
@@ -296,8 +336,9 @@ class FitRun:
 
     def state(self) -> FitState:
         """Everything that decides what follows."""
-        models = {"teacher.": self.teacher, "student.": self.student}
-        tensors = {prefix + name: t for prefix, model in models.items() for name, t in model.state_dict().items()}
+        tensors = {
+            prefix + name: t for prefix, model in self._models().items() for name, t in model.state_dict().items()
+        }
         tensors |= self._runner.tensors()
         if self.validation is not None:
             tensors |= {f"validation.{name}": t for name, t in self.validation.tensors().items()}
@@ -305,16 +346,26 @@ class FitRun:
 
     def restore(self, state: FitState) -> None:
         """Continue where ``state`` was taken."""
-        for prefix, model in (("teacher.", self.teacher), ("student.", self.student)):
+        self._phase = state.phase
+        for prefix, model in self._models().items():
             model.load_state_dict(_under(prefix, state.tensors))
         if self.validation is not None:
             self.validation.restore(_under("validation.", state.tensors))
-        self._phase = state.phase
         if self._phase > 0:
             self.teacher.requires_grad_(False)
         self._runner = self._start_phase()
         self._runner.restore(state.step, state.tensors)
         self.seconds = state.seconds
+
+    def _models(self) -> dict[str, nn.Module]:
+        """What has learnt or is going to, by the prefix of its tensors."""
+        models: dict[str, nn.Module] = {"teacher.": self.teacher, "student.": self.student}
+        return models | {"tail.": self.tail} if self.adapts and self.tail is not None else models
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the backbone is learning, or has learnt."""
+        return isinstance(self._phases[self._phase], Adapt)
 
     def _advice(self, found: Estimate) -> list[str]:
         assert self.validation is not None
@@ -339,9 +390,23 @@ class FitRun:
             names, found, images=len(self.plain), instant=self.config.instant, seconds=self.validation.seconds
         )
 
+    @torch.no_grad()
+    def _strangeness_of_tail(self) -> dict[str, Any]:
+        """Limit and middle of the support as the backbone sees it that has learnt."""
+        assert self.tail is not None
+        layers, seen = self.backbone.layers, [self.tail(view.features) for view in self.plain]
+        around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
+        return {"strangeness_limit": limit(seen, layers, standardised=True), "strangeness_middle": around}
+
     def segmenter(self) -> Segmenter:
         """A copy of the student as it is now."""
         weights = self.config.backbone_weights
+        backbone, backbone_sha256 = self.backbone, self.backbone_sha256
+        strangeness: dict[str, Any] = {"strangeness_limit": self.strangeness_limit}
+        if self.adapts and self.tail is not None:
+            backbone = self.tail.frozen()
+            backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
+            strangeness = self._strangeness_of_tail()
         config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
         summary = {
             "images": len(self.support),
@@ -355,20 +420,20 @@ class FitRun:
             "support_sha256": self.support.fingerprint(),
             "support_side": self.support.typical_side(),
             "reading": self.support.reading,
-            "strangeness_limit": self.strangeness_limit,
+            **strangeness,
         }
         if (found := self.estimate()) is not None:
             summary["estimate"] = found.to_dict() | {"advice": self._advice(found)}
         info = ModelInfo(
             class_names=self.support.class_names,
             backbone=self.config.backbone,
-            backbone_sha256=self.backbone_sha256,
+            backbone_sha256=backbone_sha256,
             backbone_embedded=False,
             size=self.config.size,
             preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
             summary=summary,
         )
-        return Segmenter(self.backbone, self.standardize, copy.deepcopy(self.student), info, self.device)
+        return Segmenter(backbone, self.standardize, copy.deepcopy(self.student), info, self.device)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -150,12 +150,30 @@ class Segmenter:
         # a model file may say anything
         return limit if isinstance(limit, int | float) and 0 < limit < float("inf") else None
 
+    @property
+    def strangeness_middle(self) -> list[Tensor] | None:
+        """What strangeness is measured from; None where that is 0, or the model says nonsense."""
+        import torch
+
+        from distillfss.quality.strangeness import judged_layers
+
+        layers = self._backbone.layers
+        found, wanted = self.summary.get("strangeness_middle"), [layers[i].channels for i in judged_layers(layers)]
+        try:
+            around = [torch.tensor(each, dtype=torch.float32) for each in found or ()]
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            return None
+        sound = [tuple(each.shape) for each in around] == [(channels,) for channels in wanted]
+        return around if sound and all(bool(each.isfinite().all()) for each in around) else None
+
     def _judged(self, merged: Tensor, features: Sequence[Tensor]) -> Judged:
         from distillfss.quality.judging import confidence
         from distillfss.quality.strangeness import strangeness
 
         sure, limit = confidence(merged[0]), self.strangeness_limit
-        return Judged(sure, None if limit is None else strangeness(features, self._backbone.layers) / limit)
+        if limit is None:
+            return Judged(sure, None)
+        return Judged(sure, strangeness(features, self._backbone.layers, self.strangeness_middle) / limit)
 
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         """Masks of one image at several sizes, from one forward pass.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -41,6 +42,33 @@ def test_layers_come_finest_first_at_all_four_strides(backbone):
     strides = [layer.stride for layer in backbone.layers]
     assert strides == sorted(strides)
     assert set(strides) == {4, 8, 16, 32}
+
+
+@pytest.mark.parametrize("size", [(96, 96), (97, 131)])
+def test_the_tail_makes_the_later_layers_of_an_earlier_one(backbone, size):
+    features = backbone(photograph(*size))
+    if backbone.tail_from is None:
+        pytest.skip("it cannot be taken apart")
+    start = backbone.tail_from
+    assert [layer.stride for layer in backbone.layers[start : start + 2]] == [8, 16]
+    later = backbone.tail(features[start].contiguous())
+    for one, two in zip(later, features[start + 1 :], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
+def test_the_tails_parameters_are_those_that_the_later_layers_depend_on(backbone):
+    if backbone.tail_from is None:
+        pytest.skip("it cannot be taken apart")
+    apart = copy.deepcopy(backbone)
+    for parameter in apart.parameters():
+        parameter.requires_grad_(True)
+    features = apart(photograph(64, 64))
+    features[apart.tail_from].detach_().requires_grad_(True)
+    later = apart.tail(features[apart.tail_from])
+    torch.stack([layer.square().mean() for layer in later]).sum().backward()
+    reached = {id(p) for p in apart.parameters() if p.grad is not None}
+    assert reached == {id(p) for p in apart.tail_parameters()}
+    assert 0 < len(reached) < len(list(apart.parameters()))
 
 
 def test_frozen_whatever_mode_is_asked_for(backbone):

@@ -80,7 +80,8 @@ def test_fit_predict_evaluate(
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["class_names"] == ["disc"]
-    assert report["bytes"] == model.stat().st_size < 3_000_000
+    assert report["bytes"] == model.stat().st_size < 16_000_000
+    assert report["backbone_embedded"] is True
     assert report["support"]["images"] == 2
     assert report["support"]["shots"] == {"disc": 2}
     assert sorted(path.name for path in model.parent.iterdir()) == ["disc.safetensors"]
@@ -305,6 +306,18 @@ def test_a_single_image_is_enough_and_the_user_is_told(
 ) -> None:
     assert main(["fit", str(make_labelled("one", count=1)), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
     assert "a single image: two augmented views of it stand in for query and support" in capsys.readouterr().err
+
+
+def test_a_frozen_backbone_makes_a_small_file(
+    support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "m.safetensors"
+    assert main(["fit", str(support), "--out", str(model), *QUICK, "--frozen-backbone", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bytes"] == model.stat().st_size < 1_000_000
+    assert report["backbone_embedded"] is False
+    weights = load_file(str(model))
+    assert not any(name.startswith("backbone.") for name in weights)
 
 
 def test_a_foreign_file_with_the_states_name_is_left_alone(

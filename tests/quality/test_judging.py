@@ -11,7 +11,7 @@ from distillfss.backbones.base import Layer
 from distillfss.models.standardize import Standardize
 from distillfss.outputs import OUTPUTS, OutputSettings, Segmented
 from distillfss.quality.judging import LEAST_SHARE, Judged, confidence
-from distillfss.quality.strangeness import MARGIN, MARGINS, limit, strangeness, widened
+from distillfss.quality.strangeness import MARGIN, MARGINS, limit, middle, strangeness, widened
 
 LAYERS = [Layer("fine", 4, 3), Layer("middle", 16, 5), Layer("coarse", 32, 7)]
 
@@ -64,6 +64,30 @@ def test_what_a_model_was_extended_with_is_not_strange_to_it():
     assert widened(None, seen, LAYERS) is None
 
 
+def test_strangeness_around_a_middle():
+    """By hand: a shifted middle and a shifted image are as far apart as before."""
+    support, shift = pyramids(5), 0.7
+    moved = [[layer + shift for layer in pyramid] for pyramid in support]
+    around = middle(moved, LAYERS)
+    assert [tuple(each.shape) for each in around] == [(5,), (7,)]
+    standardize = Standardize(LAYERS)
+    standardize.calibrate(support)
+    for one, two in zip(support, moved, strict=True):
+        wanted = sum(
+            float(((layer.mean((0, 2, 3)) - torch.stack([p[i].mean((0, 2, 3)) for p in support]).mean(0)) ** 2).mean())
+            for i, layer in enumerate(one)
+            if LAYERS[i].stride >= 16
+        )
+        assert strangeness(two, LAYERS, around) == pytest.approx(wanted, rel=1e-4)
+    farthest = max(
+        strangeness(own, LAYERS, middle([other for other in moved if other is not own], LAYERS)) for own in moved
+    )
+    assert limit(moved, LAYERS, standardised=True) == pytest.approx(MARGIN * farthest, rel=1e-4)
+    assert widened(1e-3, moved, LAYERS, around) == pytest.approx(
+        MARGIN * max(strangeness(own, LAYERS, around) for own in moved)
+    )
+
+
 def test_confidence_is_the_expected_iou():
     """Against drawing truths from the probabilities."""
     random = torch.Generator().manual_seed(0)
@@ -104,6 +128,10 @@ def test_an_answer_is_the_mask_with_what_is_said_of_it(tmp_path):
     for nonsense in (None, "1", -1, float("inf"), float("nan")):
         model.summary["strangeness_limit"] = nonsense
         assert model.answer(image).judged.strangeness is None
+    assert [len(each) for each in model.strangeness_middle] == [80, 112, 192, 320]
+    for nonsense in (None, "1", [1, 2], [[0.0] * 80] * 4, {"a": 1}, [["a"] * c for c in (80, 112, 192, 320)], 3.5):
+        model.summary["strangeness_middle"] = nonsense
+        assert model.strangeness_middle is None
 
 
 def test_the_table_puts_the_least_certain_first():

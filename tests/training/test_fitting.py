@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,9 +85,9 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
-@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 14, 19, 20, 23])
+@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 14, 19, 20, 23, 28, 30])
 def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
-    """In the first phase, at the seam, during the cross-validation, which comes then, and in the second phase."""
+    """In the first phase, at the seam, during the cross-validation, which comes then, and in the other phases."""
     support = square_support(3)
     whole = FitRun(support, QUICK, lambda _: None)
     while not whole.done:
@@ -98,6 +99,7 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
         first.advance()
     assert first.validating == (transfer <= stop_at < transfer + validation)
     assert first.handed_over == (stop_at >= transfer)
+    assert first.adapts == (stop_at >= transfer + validation + QUICK.distill_steps(3))
     save_state(tmp_path / "state", first.state(), "print")
     second = FitRun(support, QUICK, lambda _: None)
     found = load_state(tmp_path / "state", "print")
@@ -108,7 +110,45 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
         second.advance()
     assert_same(whole.segmenter(), second.segmenter())
     assert second.estimate().classes == whole.estimate().classes
-    assert whole.segmenter().summary["steps"] == {"transfer": 7, "distill": QUICK.distill_steps(3)}
+    for name, tensor in whole.segmenter().parts[0].state_dict().items():
+        assert torch.equal(tensor, second.segmenter().parts[0].state_dict()[name]), name
+    steps = {"transfer": 7, "distill": QUICK.distill_steps(3), "adapt": QUICK.adapt_steps(3)}
+    assert whole.segmenter().summary["steps"] == steps
+
+
+def test_the_backbones_later_stages_learn_and_nothing_else_of_it(tmp_path):
+    support = square_support(3)
+    run = FitRun(support, QUICK, lambda _: None)
+    before = {name: tensor.clone() for name, tensor in run.backbone.state_dict().items()}
+    late = {id(p) for p in run.backbone.tail_parameters()}
+    later = {name for name, p in run.backbone.named_parameters() if id(p) in late}
+    while not run.done:
+        run.advance()
+    segmenter = run.segmenter()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.backbone.state_dict().items())
+    after = segmenter.parts[0].state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == later
+    assert not any(p.requires_grad for p in segmenter.parts[0].parameters())
+    # such a backbone is in no package: it goes into the file, and comes back out of it
+    segmenter.save(tmp_path / "model.safetensors")
+    loaded, image = Segmenter.load(tmp_path / "model.safetensors"), square_pair(9)[0]
+    assert loaded.info.backbone_embedded
+    assert torch.equal(loaded.logits(image), segmenter.logits(image))
+    answers = [model.answer(image).judged.strangeness for model in (segmenter, loaded)]
+    assert answers[0] == answers[1] is not None
+
+
+@pytest.mark.parametrize("knobs", [{"backbone_rate": 0.0}, {"instant": True}])
+def test_a_backbone_that_is_to_stay_as_it_is_does(knobs):
+    run = FitRun(square_support(3), replace(QUICK, **knobs), lambda _: None)
+    while not run.done:
+        run.advance()
+    segmenter = run.segmenter()
+    assert segmenter.parts[0] is run.backbone
+    assert "adapt" not in segmenter.summary["steps"]
+    assert "strangeness_middle" not in segmenter.summary
+    assert not segmenter.embeds_backbone
 
 
 def test_a_first_model_is_the_student_as_it_takes_over():
@@ -120,7 +160,7 @@ def test_a_first_model_is_the_student_as_it_takes_over():
 
     fit(support, QUICK, first_model=keep)
     ((state, summary, mask),) = found
-    assert summary["steps"] == {"transfer": 7, "distill": 0}
+    assert summary["steps"] == {"transfer": 7, "distill": 0, "adapt": 0}
     assert "estimate" not in summary
     assert mask.shape == (96, 96)
     run = FitRun(support, QUICK, lambda _: None)
@@ -170,7 +210,7 @@ def test_a_finished_fit_is_not_lost_before_its_model_is_saved(tmp_path):
     steps: list[Progress] = []
     again = fit(support, QUICK, state=path, progress=steps.append)
     assert_same(segmenter, again)
-    trained = [p for p in steps if p.phase in ("transfer", "distill")]
+    trained = [p for p in steps if p.phase in ("transfer", "distill", "adapt")]
     assert [p.step for p in trained] == [trained[0].steps]  # nothing was computed twice
 
 
@@ -197,12 +237,12 @@ def test_progress_starts_at_once_and_counts_to_the_end():
     seen: list[Progress] = []
     fit(square_support(2), QUICK, progress=seen.append)
     assert seen[0].phase == "prepare"
-    steps = [p for p in seen if p.phase in ("transfer", "distill")]
+    steps = [p for p in seen if p.phase in ("transfer", "distill", "adapt")]
     assert [p.step for p in steps] == list(range(1, steps[-1].steps + 1))
     validating = [p for p in seen if p.phase == "validate"]
     assert [p.step for p in validating] == list(range(validating[-1].steps))
     assert [p.phase for p in seen if p.phase != "prepare"] == sorted(
-        (p.phase for p in seen if p.phase != "prepare"), key=["transfer", "validate", "distill"].index
+        (p.phase for p in seen if p.phase != "prepare"), key=["transfer", "validate", "distill", "adapt"].index
     )
     assert {p.steps for p in steps} == {steps[-1].steps}
 
@@ -257,6 +297,8 @@ def test_learning_rate_rises_and_falls():
         ({"seed": -1}, "0 or more"),
         ({"new_views": 65}, "0 to pool_views"),
         ({"jitter": -0.1}, "from 0, which is none"),
+        ({"backbone_rate": -1e-4}, "from 0, which leaves the backbone"),
+        ({"adapt_batch": 0}, "1 or more"),
     ],
 )
 def test_settings_are_checked(knobs, hint):

@@ -27,11 +27,14 @@ class Backbone(nn.Module):
         The pyramid's layers, finest first. There is at least one of every stride 4, 8, 16 and 32.
     normalisation
         What it does to the pixels first, for whoever reads a model file.
+    tail_from
+        Index of the last layer of ``head``; None where a backbone cannot be taken apart, and stays as it is.
     """
 
     name: str
     normalisation: str
     layers: tuple[Layer, ...]
+    tail_from: int | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps of images.
@@ -46,6 +49,18 @@ class Backbone(nn.Module):
         list of Tensor
             One (B, C_l, ceil(H / stride_l), ceil(W / stride_l)) per layer, in the order of ``layers``.
         """
+        raise NotImplementedError
+
+    def head(self, images: Tensor) -> list[Tensor]:
+        """The layers of images, as ``forward`` takes them, up to ``tail_from``."""
+        raise NotImplementedError
+
+    def tail(self, feature: Tensor) -> list[Tensor]:
+        """The layers after ``tail_from``, computed from that one as ``forward`` returns it, (B, C, h, w)."""
+        raise NotImplementedError
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        """What of ``tail`` is to learn."""
         raise NotImplementedError
 
     def freeze(self) -> Backbone:

@@ -39,6 +39,8 @@ STAGES = (
     Stage(6, 320, 1, 1, 3),
 )
 STEM_CHANNELS = 32
+TAIL_STRIDE = 8
+"""What follows the last layer of this stride can be learnt: half of the multiply-adds, nearly all of the weights."""
 SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
 """Width and depth multipliers by name."""
 
@@ -131,16 +133,35 @@ class EfficientNetLite(Backbone):
                 layers.append(Layer(f"stage{number + 1}", stride, cin))
                 taps.append(len(self.blocks) - 1)
         self.layers = tuple(layers)
-        self._taps = frozenset(taps)
+        self._taps = tuple(taps)
+        self.tail_from = max(index for index, layer in enumerate(layers) if layer.stride == TAIL_STRIDE)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.freeze()
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        features = self.head(images)
+        return [*features, *self.tail(features[-1])]
+
+    def head(self, images: Tensor) -> list[Tensor]:
         x = ((images - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self.stem(x), inplace=True)
+        return self._blocks(F.relu6(self.stem(x), inplace=True), 0, self._tail_start)
+
+    def tail(self, feature: Tensor) -> list[Tensor]:
+        return self._blocks(feature.contiguous(memory_format=torch.channels_last), self._tail_start, len(self.blocks))
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        return list(self.blocks[self._tail_start :].parameters())
+
+    @property
+    def _tail_start(self) -> int:
+        assert self.tail_from is not None
+        return self._taps[self.tail_from] + 1
+
+    def _blocks(self, x: Tensor, first: int, end: int) -> list[Tensor]:
+        """Outputs of the blocks from ``first`` to before ``end`` that are part of the pyramid."""
         features = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
+        for index in range(first, end):
+            x = self.blocks[index](x)
             if index in self._taps:
                 features.append(x)
         return features

@@ -31,16 +31,18 @@ PHASES = {
     "transfer": "training the teacher",
     "validate": "cross-validating",
     "distill": "distilling the student",
+    "adapt": "adapting the backbone",
 }
-TRAINING = ("transfer", "validate", "distill")
+TRAINING = ("transfer", "validate", "distill", "adapt")
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
 
 NOT_BETTER_THAN_TRIVIAL = 7
 """Exit code of ``--strict``."""
 
-STATE_BYTES = 10_000_000
-"""More than the state of a fit with 20 classes takes: a disk without that much is found out before training."""
+STATE_BYTES = 64_000_000
+"""More than the state of a fit takes, most of it the backbone and its optimiser: a disk without that much is found out
+before training."""
 
 
 @click.command("fit", short_help="Learn a model from annotated images.")
@@ -55,7 +57,7 @@ STATE_BYTES = 10_000_000
     metavar="NAME",
     default=BACKBONE_NAMES[0],
     show_default=True,
-    help=f"The frozen network: {', '.join(BACKBONE_NAMES)}, or timm:NAME for any of timm's.",
+    help=f"The pretrained network: {', '.join(BACKBONE_NAMES)}, or timm:NAME for any of timm's.",
 )
 @click.option(
     "--backbone-weights",
@@ -69,6 +71,11 @@ STATE_BYTES = 10_000_000
 )
 @options.effort
 @click.option("--instant", is_flag=True, help="A model in seconds, without a training step: not as good, to look at.")
+@click.option(
+    "--frozen-backbone",
+    is_flag=True,
+    help="Leave the backbone as it is: not as good, in half of the time, and a model file of 0.7 MB.",
+)
 @click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a quarter faster.")
 @click.option(
     "--strict", is_flag=True, help="Exit with 7 if a class is not clearly better than trivial; the model is written."
@@ -91,6 +98,7 @@ def command(
     size: int,
     effort: float,
     instant: bool,
+    frozen_backbone: bool,
     no_estimate: bool,
     strict: bool,
     embed_backbone: bool,
@@ -119,6 +127,7 @@ def command(
         size=size,
         effort=effort,
         instant=instant,
+        backbone_rate=0.0 if frozen_backbone else FitConfig.backbone_rate,
         estimate=not no_estimate,
     )
     if strict and no_estimate:

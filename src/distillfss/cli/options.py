@@ -46,7 +46,7 @@ effort = click.option(
     "--effort", type=float, default=1.0, show_default=True, help="Multiplies the number of training steps."
 )
 embed_backbone = click.option(
-    "--embed-backbone", is_flag=True, help="Put the backbone into the file as well (some 12 MB more)."
+    "--embed-backbone", is_flag=True, help="Put the backbone into the file even if it has not learnt (some 12 MB)."
 )
 init = click.option(
     "--init",

@@ -39,9 +39,18 @@ class Standardize(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Standardised pyramid, shapes unchanged."""
-        means = [self.get_buffer(f"mean{i}") for i in range(len(features))]
-        stds = [self.get_buffer(f"std{i}") for i in range(len(features))]
+        return self.of_layers(features, 0)
+
+    def of_layers(self, features: Sequence[Tensor], first: int) -> list[Tensor]:
+        """The same of consecutive layers of a pyramid, from index ``first`` on."""
+        numbers = range(first, first + len(features))
+        means, stds = ([self.get_buffer(f"{name}{i}") for i in numbers] for name in ("mean", "std"))
         return standardized(features, means, stds)
+
+    def undone(self, feature: Tensor, index: int) -> Tensor:
+        """What layer ``index`` was before it was standardised, (B, C_l, h_l, w_l)."""
+        std, mean = (self.get_buffer(f"{name}{index}").to(feature)[:, None, None] for name in ("std", "mean"))
+        return feature * std + mean
 
 
 def statistics(pyramids: Iterable[Sequence[Tensor]], floor: float = 1e-3) -> tuple[list[Tensor], list[Tensor]]:

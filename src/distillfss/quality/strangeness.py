@@ -1,6 +1,7 @@
 """Whether an image is unlike the support: how far its mean features are from theirs.
 
 Standardised features of the support are 0 on average, so no image of it has to be kept; one number, the limit, is.
+Where the backbone has learnt since they were standardised, their average is kept as well.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ def judged_layers(layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(index for index, layer in enumerate(layers) if layer.stride >= LEAST_STRIDE)
 
 
-def strangeness(features: Sequence[Tensor], layers: Sequence[Layer]) -> float:
+Middle = Sequence[Tensor]
+"""Mean of the support's standardised features, (C_l,) for every layer that is looked at."""
+
+
+def middle(pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> list[Tensor]:
+    """The middle of a support, from the standardised pyramids of its images, (1, C_l, h_l, w_l) each."""
+    return [torch.stack([p[index].mean((0, 2, 3)) for p in pyramids]).mean(0) for index in judged_layers(layers)]
+
+
+def strangeness(features: Sequence[Tensor], layers: Sequence[Layer], around: Middle | None = None) -> float:
     """Squared distance of an image from the support's middle, every layer weighing alike: 1 per layer is a standard
     deviation of pixels in every channel.
 
@@ -34,11 +44,18 @@ def strangeness(features: Sequence[Tensor], layers: Sequence[Layer]) -> float:
     ----------
     features
         The image's standardised pyramid, (1, C_l, h_l, w_l) each.
+    around
+        The support's middle, if it is not 0.
     """
-    return float(sum(features[index].mean((2, 3)).square().mean() for index in judged_layers(layers)))
+    means = [features[index].mean((0, 2, 3)) for index in judged_layers(layers)]
+    if around is not None:
+        means = [mean - centre.to(mean) for mean, centre in zip(means, around, strict=True)]
+    return float(sum(mean.square().mean() for mean in means))
 
 
-def widened(most: float | None, pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> float | None:
+def widened(
+    most: float | None, pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer], around: Middle | None = None
+) -> float | None:
     """The limit of a model that has learnt from more images beside its support: no image like those is strange to it.
 
     Parameters
@@ -47,12 +64,16 @@ def widened(most: float | None, pyramids: Sequence[Sequence[Tensor]], layers: Se
         The limit so far; None stays None.
     pyramids
         Of the further images, in the model's own standardisation, (1, C_l, h_l, w_l) each.
+    around
+        The model's middle, if it is not 0.
     """
-    return None if most is None else max(most, MARGIN * max(strangeness(pyramid, layers) for pyramid in pyramids))
+    if most is None:
+        return None
+    return max(most, MARGIN * max(strangeness(pyramid, layers, around) for pyramid in pyramids))
 
 
 @torch.no_grad()
-def limit(pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> float | None:
+def limit(pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer], *, standardised: bool = False) -> float | None:
     """The strangeness above which an image is unlike the support; None for one image, which says nothing of others.
 
     Each support image is held against the mean and deviation of the others.
@@ -61,6 +82,8 @@ def limit(pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> floa
     ----------
     pyramids
         Of every support image, before standardisation, (1, C_l, h_l, w_l) each.
+    standardised
+        They are so already, by statistics that are not theirs: deviations are those.
     """
     count = len(pyramids)
     if count < 2:
@@ -71,6 +94,8 @@ def limit(pyramids: Sequence[Sequence[Tensor]], layers: Sequence[Layer]) -> floa
         squares = torch.stack([pyramid[index].double().square().mean((0, 2, 3)) for pyramid in pyramids]).cpu()
         mean = (means.sum(0) - means) / (count - 1)
         deviation = ((squares.sum(0) - squares) / (count - 1) - mean.square()).clamp_min(0).sqrt()
+        if standardised:
+            deviation = torch.ones_like(deviation)
         least = 1e-3 * deviation.mean(1, keepdim=True).clamp_min(1e-12)
         distances += ((means - mean) / deviation.maximum(least)).square().mean(1)
     return MARGINS.get(count, MARGIN) * float(distances.max())

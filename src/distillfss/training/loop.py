@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -44,20 +44,35 @@ class PhaseRunner:
         What to train.
     pool_offset
         Pool step of the phase's first step.
+    peak
+        Peak learning rate.
+    slower
+        Peak learning rates of their own, of modules that are part of the phase's model.
     """
 
-    def __init__(self, phase: Phase, pool_offset: int, *, peak: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        pool_offset: int,
+        *,
+        peak: float,
+        weight_decay: float,
+        slower: Sequence[tuple[nn.Module, float]] = (),
+    ) -> None:
         self.phase = phase
         self.step = 0
         self._pool_offset = pool_offset
-        self._peak = peak
         self._weight_decay = weight_decay
         self._parameters = [p for p in phase.model.parameters() if p.requires_grad]
+        groups = [([p for p in module.parameters() if p.requires_grad], rate) for module, rate in slower]
+        apart = {id(p) for parameters, _ in groups for p in parameters}
+        self._groups = [([p for p in self._parameters if id(p) not in apart], peak), *groups]
 
     @cached_property
     def _optimizer(self) -> torch.optim.AdamW:
         # made for the first step: the first optimiser of a process imports much of PyTorch, a third of an instant model
-        return torch.optim.AdamW(self._parameters, lr=self._peak, weight_decay=self._weight_decay)
+        groups = [{"params": parameters, "lr": peak} for parameters, peak in self._groups]
+        return torch.optim.AdamW(groups, weight_decay=self._weight_decay)
 
     @property
     def done(self) -> bool:
@@ -65,8 +80,8 @@ class PhaseRunner:
 
     def advance(self) -> float:
         """Take one step and return its loss."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.phase.steps, self._peak)
+        for group, (_, peak) in zip(self._optimizer.param_groups, self._groups, strict=True):
+            group["lr"] = learning_rate(self.step, self.phase.steps, peak)
         loss = self.phase.loss(self.step, self._pool_offset + self.step)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

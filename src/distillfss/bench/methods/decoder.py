@@ -17,6 +17,7 @@ from distillfss.bench.methods.common import FeaturePredictor, FrozenFeatures
 from distillfss.config import FitConfig
 from distillfss.models.mixer import conv, resize
 from distillfss.support import SupportSet
+from distillfss.training.jitter import jittered
 from distillfss.training.loop import PhaseRunner
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, ViewPool
@@ -26,6 +27,8 @@ STEP_SECONDS = 0.96
 """Of one step: 0.95 to 1.01 with one class and with three, measured as in ``budget``."""
 LEARNING_RATE = 1e-3
 BATCH = 8
+JITTER = 0.3
+"""Of features, as in our fit."""
 
 
 class FeaturePyramidDecoder(nn.Module):
@@ -66,22 +69,24 @@ class FeaturePyramidDecoder(nn.Module):
 
 
 class DecoderTraining:
-    """One loss per step over encoded views; the same views, batches and loss as our student has."""
+    """One loss per step over encoded views; the same views, jitter, batches and loss as our student has."""
 
     name = "decoder"
 
-    def __init__(self, model: nn.Module, pool: ViewPool, steps: int, batch: int) -> None:
+    def __init__(self, model: nn.Module, pool: ViewPool, *, steps: int, batch: int, jitter: float) -> None:
         self.model = model
         self.pool = pool
         self.steps = steps
         self.batch = batch
+        self.jitter = jitter
 
     def loss(self, step: int, pool_step: int) -> Tensor:
         window = self.pool.advance(pool_step)
         random = self.pool.random(pool_step)
         batch = Batch.of([window[int(i)] for i in random.permutation(len(window))[: self.batch]])
         target = every_other_pixel(batch.masks, random)
-        return segmentation_loss(resize(self.model(batch.features), target.shape[-2:]), target)
+        seen = jittered(batch.features, self.jitter, random)
+        return segmentation_loss(resize(self.model(seen), target.shape[-2:]), target)
 
 
 class Decoder:
@@ -97,6 +102,7 @@ class Decoder:
             "steps": (self.steps(5, 1), self.steps(5, 3)),
             "learning_rate": LEARNING_RATE,
             "batch": BATCH,
+            "jitter": JITTER,
             "new_views": FitConfig().new_views,
         }
 
@@ -119,7 +125,8 @@ class Decoder:
                 refresh=config.new_views,
             )
             steps = self.steps(len(support), len(support.class_names))
-            runner = PhaseRunner(DecoderTraining(model, pool, steps, BATCH), 0, peak=LEARNING_RATE, weight_decay=0.01)
+            training = DecoderTraining(model, pool, steps=steps, batch=BATCH, jitter=JITTER)
+            runner = PhaseRunner(training, 0, peak=LEARNING_RATE, weight_decay=0.01)
             while not runner.done:
                 runner.advance()
         model.eval()

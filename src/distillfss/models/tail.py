@@ -1,0 +1,54 @@
+"""The later stages of a backbone, learning: the one part of a fit that looks at more than fixed features.
+
+What a few images can teach a whole network is little, and most of it lies in the stages that know what things are
+(strides 16 and 32); edges and grain (strides 4 and 8) are the same everywhere. Those stay as they are, so views are
+encoded once and the learning stages start from what is kept of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from distillfss.backbones.base import Backbone
+from distillfss.models.standardize import Standardize
+
+
+class LearningTail(nn.Module):
+    """A copy of a backbone whose tail takes gradients, on standardised pyramids.
+
+    Parameters
+    ----------
+    backbone
+        Copied; it must have a tail.
+    standardize
+        Used, never changed: what the student has learnt to expect.
+    """
+
+    def __init__(self, backbone: Backbone, standardize: Standardize) -> None:
+        super().__init__()
+        assert backbone.tail_from is not None
+        self.backbone = copy.deepcopy(backbone)
+        for parameter in self.backbone.tail_parameters():
+            parameter.requires_grad_(True)
+        self.standardize = copy.deepcopy(standardize)
+        self.first = backbone.tail_from + 1
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Standardised pyramid of the frozen backbone, (B, C_l, h_l, w_l) each, to that of the learning one.
+
+        Of the former no more than its head is needed.
+        """
+        start = self.standardize.undone(features[self.first - 1], self.first - 1)
+        later = self.backbone.tail(start)
+        return [*features[: self.first], *self.standardize.of_layers(later, self.first)]
+
+    def encode_head(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) pixels 0 to 255 to the standardised layers that do not learn."""
+        return self.standardize.of_layers(self.backbone.head(images), 0)
+
+    def frozen(self) -> Backbone:
+        """The backbone as it is now, for good."""
+        return copy.deepcopy(self.backbone).freeze()

@@ -1,0 +1,66 @@
+"""Adaptation: student and the later stages of the backbone learn together, from the annotation alone.
+
+Every step sees new views. A backbone learns the few it is shown again and again by heart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from distillfss.models.classes import merge_classes
+from distillfss.models.mixer import resize
+from distillfss.models.student import Student
+from distillfss.models.tail import LearningTail
+from distillfss.training.jitter import jittered
+from distillfss.training.losses import segmentation_loss
+from distillfss.training.pool import Batch, Views
+from distillfss.training.targets import every_other_pixel
+from distillfss.training.transfer import probes_of
+
+
+class Adapt:
+    """The last phase of a fit. The teacher, which knows the frozen backbone only, has no part in it.
+
+    Parameters
+    ----------
+    student, tail
+        Trained in place.
+    views
+        Where a step's views come from, with the layers that do not learn.
+    probes
+        Of every support image, the probe of the others.
+    jitter
+        Strength of the jitter of what the student sees, see ``training.jitter``.
+    """
+
+    name = "adapt"
+
+    def __init__(
+        self,
+        student: Student,
+        tail: LearningTail,
+        views: Views,
+        probes: Mapping[int, Tensor],
+        *,
+        steps: int,
+        jitter: float,
+    ) -> None:
+        self.model: nn.Module = nn.ModuleList([student, tail])
+        self.student = student
+        self.tail = tail
+        self.views = views
+        self.probes = probes
+        self.steps = steps
+        self.jitter = jitter
+
+    def loss(self, step: int, pool_step: int) -> Tensor:
+        """Scalar loss of one step; ``pool_step`` says which views it sees."""
+        views = self.views.advance(pool_step)
+        random = self.views.random(pool_step)
+        batch = Batch.of(views)
+        seen = jittered(self.tail(batch.features), self.jitter, random)
+        logits, _ = self.student(seen, probes_of(views, self.probes))
+        target = every_other_pixel(batch.masks, random)
+        return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)
