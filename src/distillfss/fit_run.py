@@ -31,7 +31,7 @@ from distillfss.runtime import resolve_device
 from distillfss.segmenter import PREPROCESSING, Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.adapt import Adapt
-from distillfss.training.augment import Augmenter
+from distillfss.training.augment import STRONG, Augmenter
 from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
 from distillfss.training.distill import Distill
 from distillfss.training.initial import SCRATCH, initialise
@@ -153,7 +153,7 @@ class FitRun:
                     self.student,
                     self.tail,
                     ViewPool(
-                        augmenter,
+                        augmenter.at(STRONG),
                         self.tail.encode_head,
                         seed=config.seed,
                         capacity=config.adapt_batch,

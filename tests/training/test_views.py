@@ -12,7 +12,7 @@ from scenes import square_support
 from distillfss.geometry import working_size
 from distillfss.preprocess import at_working_size
 from distillfss.support import SupportSet
-from distillfss.training.augment import Augmenter, Strength, gaussian_blur, mask_for_views
+from distillfss.training.augment import STRONG, Augmenter, Strength, gaussian_blur, mask_for_views
 from distillfss.training.pool import Batch, ViewPool
 from distillfss.training.transfer import episode
 
@@ -144,6 +144,17 @@ def test_a_window_does_not_depend_on_how_it_was_reached():
 def test_every_image_has_its_turn():
     window = make_pool(4, capacity=12).advance(0)
     assert Counter(v.source for v in window) == dict.fromkeys(range(4), 3)
+
+
+def test_another_strength_changes_the_views_and_not_the_images():
+    support = square_support(2)
+    mild = Augmenter(support, 96)
+    strong = mild.at(STRONG)
+    wanted = Augmenter(support, 96, STRONG)
+    for source, seed in ((0, 3), (1, 4)):
+        assert torch.equal(strong.view(source, seed).image, wanted.view(source, seed).image)
+        assert torch.equal(strong.plain(source).image, mild.plain(source).image)
+        assert not torch.equal(strong.view(source, seed).image, mild.view(source, seed).image)
 
 
 def test_batches_put_views_side_by_side():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Strength:
     grey: float = 0.0  # probability of losing all colour
 
 
+STRONG = Strength(rotation=45.0, zoom=1.8, brightness=0.25, contrast=1.6, saturation=1.8, tint=1.2, blur=0.25, grey=0.1)
+"""Where the backbone learns: what it is not shown to be indifferent, five images have it learn by heart."""
 PLAIN = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0)
 """The image as it is."""
 
@@ -74,6 +77,12 @@ class Augmenter:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def at(self, strength: Strength) -> Augmenter:
+        """The same images, changed as far as ``strength`` says."""
+        other = copy.copy(self)
+        other.strength = strength
+        return other
 
     def plain(self, source: int) -> View:
         """Image ``source`` on the canvas, unchanged but for its size."""
