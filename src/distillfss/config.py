@@ -62,6 +62,9 @@ class FitConfig:
         0 leaves out that phase, and the backbone as it is. So does a backbone without a tail (``Backbone.tail_from``).
     adapt_rate, adapt_batch
         Peak learning rate of the student, and views per step, in that phase.
+    adapt_prior
+        How many images the model as it was before that phase counts for: k images take it ``k / (k + adapt_prior)`` of
+        the way to what it is after it. 0 takes it all the way.
     use_teacher
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.
@@ -92,6 +95,7 @@ class FitConfig:
     backbone_rate: float = 2e-4
     adapt_rate: float = 5e-4
     adapt_batch: int = 4
+    adapt_prior: float = 4.0
     use_teacher: bool = True
     answer_weight: float = 1.0
     map_weight: float = 1.0
@@ -115,6 +119,8 @@ class FitConfig:
         if not 0 <= self.backbone_rate <= 1:
             cure = "Choose from 0, which leaves the backbone as it is, to 1"
             raise UsageError(f"backbone_rate {self.backbone_rate} is out of range", cure=cure)
+        if not self.adapt_prior >= 0:
+            raise UsageError(f"adapt_prior {self.adapt_prior} is out of range", cure="Choose 0 or more images")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots", "adapt_batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
@@ -130,6 +136,10 @@ class FitConfig:
     def adapt_steps(self, shots: int) -> int:
         """Steps of student and backbone together for this many support images."""
         return self._steps(100, 10, shots)
+
+    def adapt_share(self, shots: int) -> float:
+        """How far of the way that student and backbone went together is kept."""
+        return shots / (shots + self.adapt_prior)
 
     def _steps(self, base: int, slope: int, shots: int) -> int:
         if self.instant:

@@ -164,6 +164,7 @@ class FitRun:
                     jitter=config.jitter,
                 )
             )
+        self._distilled: dict[str, Tensor] = {}
         self._phase = 0
         self._runner = self._start_phase()
 
@@ -304,6 +305,8 @@ class FitRun:
                 self._hand_over()
             self._phase += 1
             self._runner = self._start_phase()
+            if self.adapts:
+                self._distilled = {name: t.detach().clone() for name, t in self.student.state_dict().items()}
         return message
 
     def _hand_over(self) -> None:
@@ -339,6 +342,7 @@ class FitRun:
         tensors = {
             prefix + name: t for prefix, model in self._models().items() for name, t in model.state_dict().items()
         }
+        tensors |= {f"distilled.{name}": t for name, t in self._distilled.items()}
         tensors |= self._runner.tensors()
         if self.validation is not None:
             tensors |= {f"validation.{name}": t for name, t in self.validation.tensors().items()}
@@ -349,6 +353,7 @@ class FitRun:
         self._phase = state.phase
         for prefix, model in self._models().items():
             model.load_state_dict(_under(prefix, state.tensors))
+        self._distilled = {name: t.to(self.device) for name, t in _under("distilled.", state.tensors).items()}
         if self.validation is not None:
             self.validation.restore(_under("validation.", state.tensors))
         if self._phase > 0:
@@ -391,22 +396,31 @@ class FitRun:
         )
 
     @torch.no_grad()
-    def _strangeness_of_tail(self) -> dict[str, Any]:
-        """Limit and middle of the support as the backbone sees it that has learnt."""
+    def _adapted(self) -> tuple[Student, LearningTail]:
+        """Student and backbone, as much of what they learnt together as is kept: see ``training.adapt``."""
         assert self.tail is not None
-        layers, seen = self.backbone.layers, [self.tail(view.features) for view in self.plain]
+        share = self.config.adapt_share(len(self.support))
+        student = copy.deepcopy(self.student)
+        for name, own in student.named_parameters():
+            own.copy_(self._distilled[name].lerp(own, share))
+        return student, self.tail.drawn_back(self.backbone, share)
+
+    @torch.no_grad()
+    def _strangeness(self, tail: LearningTail) -> dict[str, Any]:
+        """Limit and middle of the support as a backbone sees it that has learnt."""
+        layers, seen = self.backbone.layers, [tail(view.features) for view in self.plain]
         around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
         return {"strangeness_limit": limit(seen, layers, standardised=True), "strangeness_middle": around}
 
     def segmenter(self) -> Segmenter:
         """A copy of the student as it is now."""
         weights = self.config.backbone_weights
-        backbone, backbone_sha256 = self.backbone, self.backbone_sha256
+        backbone, backbone_sha256, student = self.backbone, self.backbone_sha256, self.student
         strangeness: dict[str, Any] = {"strangeness_limit": self.strangeness_limit}
-        if self.adapts and self.tail is not None:
-            backbone = self.tail.frozen()
+        if self.adapts:
+            student, tail = self._adapted()
+            backbone, strangeness = tail.frozen(), self._strangeness(tail)
             backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
-            strangeness = self._strangeness_of_tail()
         config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
         summary = {
             "images": len(self.support),
@@ -433,7 +447,7 @@ class FitRun:
             preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
             summary=summary,
         )
-        return Segmenter(backbone, self.standardize, copy.deepcopy(self.student), info, self.device)
+        return Segmenter(backbone, self.standardize, copy.deepcopy(student), info, self.device)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

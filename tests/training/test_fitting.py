@@ -139,6 +139,28 @@ def test_the_backbones_later_stages_learn_and_nothing_else_of_it(tmp_path):
     assert answers[0] == answers[1] is not None
 
 
+def test_a_part_of_the_way_is_gone_back():
+    """Three images and a prior of one: three quarters of the way, in every weight of student and backbone."""
+    ends, start = {}, {}
+    for prior in (0.0, 1.0):
+        run = FitRun(square_support(3), replace(QUICK, adapt_prior=prior), lambda _: None)
+        while not run.adapts:
+            run.advance()
+        start = {name: tensor.clone() for name, tensor in run.student.state_dict().items()}
+        while not run.done:
+            run.advance()
+        segmenter = run.segmenter()
+        ends[prior] = parameters(segmenter), segmenter.parts[0].state_dict()
+        frozen = run.backbone.state_dict()
+    moved = 0
+    for before, all_the_way, kept in ((start, ends[0.0][0], ends[1.0][0]), (frozen, ends[0.0][1], ends[1.0][1])):
+        for name, tensor in kept.items():
+            wanted = 0.25 * before[name] + 0.75 * all_the_way[name]
+            torch.testing.assert_close(tensor, wanted, rtol=1e-4, atol=1e-6)
+            moved += not torch.equal(before[name], all_the_way[name])
+    assert moved > 50
+
+
 @pytest.mark.parametrize("knobs", [{"backbone_rate": 0.0}, {"instant": True}])
 def test_a_backbone_that_is_to_stay_as_it_is_does(knobs):
     run = FitRun(square_support(3), replace(QUICK, **knobs), lambda _: None)
@@ -299,6 +321,7 @@ def test_learning_rate_rises_and_falls():
         ({"jitter": -0.1}, "from 0, which is none"),
         ({"backbone_rate": -1e-4}, "from 0, which leaves the backbone"),
         ({"adapt_batch": 0}, "1 or more"),
+        ({"adapt_prior": -1}, "0 or more images"),
     ],
 )
 def test_settings_are_checked(knobs, hint):

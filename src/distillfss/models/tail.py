@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from distillfss.backbones.base import Backbone
@@ -48,6 +49,14 @@ class LearningTail(nn.Module):
     def encode_head(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to the standardised layers that do not learn."""
         return self.standardize.of_layers(self.backbone.head(images), 0)
+
+    @torch.no_grad()
+    def drawn_back(self, backbone: Backbone, share: float) -> LearningTail:
+        """A copy whose weights went ``share`` of the way from those of ``backbone``, where they started, to these."""
+        copied = copy.deepcopy(self)
+        for own, start in zip(copied.backbone.parameters(), backbone.parameters(), strict=True):
+            own.copy_(start.lerp(own, share))
+        return copied
 
     def frozen(self) -> Backbone:
         """The backbone as it is now, for good."""

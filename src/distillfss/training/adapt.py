@@ -1,6 +1,11 @@
 """Adaptation: student and the later stages of the backbone learn together, from the annotation alone.
 
 Every step sees new views. A backbone learns the few it is shown again and again by heart.
+
+What few images teach a backbone holds for images like them; of others (another stain, another season) it knew more
+before. So a part of the way is gone back, in weights, the more the fewer images there are: after WiSE-FT (Wortsman et
+al., "Robust fine-tuning of zero-shot models", CVPR 2022), where models half-way keep nearly all that was learnt and
+much of what was known.
 """
 
 from __future__ import annotations
