@@ -161,6 +161,7 @@ class FitRun:
                     ),
                     probes,
                     steps=config.adapt_steps(shots),
+                    crop=config.adapt_crop,
                     jitter=config.jitter,
                 )
             )
