@@ -97,7 +97,7 @@ class FitConfig:
     backbone_rate: float = 2e-4
     adapt_rate: float = 5e-4
     adapt_batch: int = 4
-    adapt_crop: float = 2 / 3
+    adapt_crop: float = 1.0
     adapt_prior: float = 4.0
     use_teacher: bool = True
     answer_weight: float = 1.0
@@ -139,7 +139,7 @@ class FitConfig:
 
     def adapt_steps(self, shots: int) -> int:
         """Steps of student and backbone together for this many support images."""
-        return self._steps(100, 10, shots)
+        return self._steps(60, 8, shots)
 
     def adapt_share(self, shots: int) -> float:
         """How far of the way that student and backbone went together is kept."""
