@@ -62,8 +62,6 @@ class FitConfig:
         0 leaves out that phase, and the backbone as it is. So does a backbone without a tail (``Backbone.tail_from``).
     adapt_rate, adapt_batch
         Peak learning rate of the student, and views per step, in that phase.
-    adapt_crop
-        Share of a view's height and width that a step of that phase looks at, each time another part of it.
     adapt_prior
         How many images the model as it was before that phase counts for: k images take it ``k / (k + adapt_prior)`` of
         the way to what it is after it. 0 takes it all the way.
@@ -97,7 +95,6 @@ class FitConfig:
     backbone_rate: float = 2e-4
     adapt_rate: float = 5e-4
     adapt_batch: int = 4
-    adapt_crop: float = 1.0
     adapt_prior: float = 4.0
     use_teacher: bool = True
     answer_weight: float = 1.0
@@ -115,9 +112,8 @@ class FitConfig:
             raise UsageError(f"seed {self.seed} is out of range", cure="Choose a seed of 0 or more, below 2^63")
         if not 0 <= self.new_views <= self.pool_views:
             raise UsageError(f"new_views {self.new_views} is out of range", cure="Choose from 0 to pool_views")
-        for name in ("crop", "adapt_crop"):
-            if not 0 < (share := getattr(self, name)) <= 1:
-                raise UsageError(f"{name} {share} is out of range", cure="Choose a share above 0, 1 takes whole views")
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"crop {self.crop} is out of range", cure="Choose a share above 0, 1 takes whole views")
         if not 0 <= self.jitter <= 2:
             raise UsageError(f"jitter {self.jitter} is out of range", cure="Choose from 0, which is none, to 2")
         if not 0 <= self.backbone_rate <= 1:

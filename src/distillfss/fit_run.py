@@ -161,7 +161,6 @@ class FitRun:
                     ),
                     probes,
                     steps=config.adapt_steps(shots),
-                    crop=config.adapt_crop,
                     jitter=config.jitter,
                 )
             )
@@ -247,11 +246,10 @@ class FitRun:
     def _start_phase(self) -> PhaseRunner:
         phase, config = self._phases[self._phase], self.config
         offset = sum(earlier.steps for earlier in self._phases[: self._phase])
-        adapts = isinstance(phase, Adapt)
         return PhaseRunner(
             phase,
             offset,
-            peak=config.adapt_rate if adapts else config.learning_rate,
+            peak=config.adapt_rate if isinstance(phase, Adapt) else config.learning_rate,
             weight_decay=config.weight_decay,
             slower=[(phase.tail, config.backbone_rate)] if isinstance(phase, Adapt) else [],
         )
@@ -416,12 +414,14 @@ class FitRun:
     def segmenter(self) -> Segmenter:
         """A copy of the student as it is now."""
         weights = self.config.backbone_weights
-        backbone, backbone_sha256, student = self.backbone, self.backbone_sha256, self.student
+        backbone, backbone_sha256 = self.backbone, self.backbone_sha256
         strangeness: dict[str, Any] = {"strangeness_limit": self.strangeness_limit}
         if self.adapts:
             student, tail = self._adapted()
-            backbone, strangeness = tail.frozen(), self._strangeness(tail)
+            backbone, strangeness = tail.backbone.freeze(), self._strangeness(tail)
             backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
+        else:
+            student = copy.deepcopy(self.student)
         config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
         summary = {
             "images": len(self.support),
@@ -448,7 +448,7 @@ class FitRun:
             preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
             summary=summary,
         )
-        return Segmenter(backbone, self.standardize, copy.deepcopy(student), info, self.device)
+        return Segmenter(backbone, self.standardize, student, info, self.device)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

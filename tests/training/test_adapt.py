@@ -14,16 +14,14 @@ from distillfss import FitConfig
 from distillfss.fit_run import FitRun
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
-from distillfss.training.crops import Crops
 from distillfss.training.loop import PhaseRunner, learning_rate
 from distillfss.training.losses import segmentation_loss
-from distillfss.training.pool import Batch
 from distillfss.training.targets import every_other_pixel
 
 
 @pytest.fixture(scope="module")
 def run() -> FitRun:
-    config = FitConfig(size=96, effort=0.05, pool_views=4, jitter=0.0, adapt_batch=3, adapt_crop=1.0, estimate=False)
+    config = FitConfig(size=96, effort=0.05, pool_views=4, jitter=0.0, adapt_batch=3, estimate=False)
     run = FitRun(square_support(3, ways=2), config, lambda _: None)
     while not run.adapts:
         run.advance()
@@ -57,26 +55,6 @@ def test_the_loss_is_that_of_the_students_answer_to_new_views(run: FitRun):
     target = every_other_pixel(torch.cat([view.mask for view in views]), random)
     wanted = segmentation_loss(resize(merge_classes(torch.cat(logits)), target.shape[-2:]), target)
     assert float(found) == pytest.approx(float(wanted.detach()), rel=1e-4)
-
-
-def test_a_crop_of_everything_there_is_changes_nothing_and_a_smaller_one_knows_its_place(run: FitRun):
-    phase = run._phases[2]
-    views = phase.views.advance(502)
-    crops = Crops((96, 96), 2 / 3, 3, np.random.default_rng(1))
-    features = [torch.cat(layer) for layer in zip(*(view.features for view in views), strict=True)]
-    parts = run.tail(Batch.of(views, crops).features)
-    assert [tuple(part.shape[-2:]) for part in parts] == [(16, 16), (8, 8), (4, 4), (4, 4), (2, 2), (2, 2)]
-    gain = run.student.attention[0].attention.position_gain
-    before = gain.detach().clone()
-    with torch.no_grad():
-        gain.fill_(2.0)
-        whole = run.student(run.tail(features))[0]
-        same = run.student(run.tail(features), None, Crops((96, 96), 1.0, 3, np.random.default_rng(1)).encoding)[0]
-        placed = run.student(parts, None, crops.encoding)[0]
-        misplaced = run.student(parts)[0]
-        gain.copy_(before)
-    torch.testing.assert_close(whole, same, rtol=1e-4, atol=1e-5)
-    assert float((placed - misplaced).abs().max()) > 1e-3
 
 
 def test_a_step_reaches_student_and_tail_alone(run: FitRun):

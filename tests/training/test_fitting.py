@@ -321,7 +321,6 @@ def test_learning_rate_rises_and_falls():
         ({"jitter": -0.1}, "from 0, which is none"),
         ({"backbone_rate": -1e-4}, "from 0, which leaves the backbone"),
         ({"adapt_batch": 0}, "1 or more"),
-        ({"adapt_crop": 0.0}, "above 0, 1 takes whole views"),
         ({"adapt_prior": -1}, "0 or more images"),
     ],
 )

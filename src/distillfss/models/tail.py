@@ -57,7 +57,3 @@ class LearningTail(nn.Module):
         for own, start in zip(copied.backbone.parameters(), backbone.parameters(), strict=True):
             own.copy_(start.lerp(own, share))
         return copied
-
-    def frozen(self) -> Backbone:
-        """The backbone as it is now, for good."""
-        return copy.deepcopy(self.backbone).freeze()

@@ -18,7 +18,6 @@ from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.tail import LearningTail
-from distillfss.training.crops import Crops
 from distillfss.training.jitter import jittered
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, Views
@@ -37,8 +36,6 @@ class Adapt:
         Where a step's views come from, with the layers that do not learn.
     probes
         Of every support image, the probe of the others.
-    crop
-        Share of a view's height and width that a step looks at.
     jitter
         Strength of the jitter of what the student sees, see ``training.jitter``.
     """
@@ -53,7 +50,6 @@ class Adapt:
         probes: Mapping[int, Tensor],
         *,
         steps: int,
-        crop: float,
         jitter: float,
     ) -> None:
         self.model: nn.Module = nn.ModuleList([student, tail])
@@ -62,16 +58,14 @@ class Adapt:
         self.views = views
         self.probes = probes
         self.steps = steps
-        self.crop = crop
         self.jitter = jitter
 
     def loss(self, step: int, pool_step: int) -> Tensor:
         """Scalar loss of one step; ``pool_step`` says which views it sees."""
         views = self.views.advance(pool_step)
         random = self.views.random(pool_step)
-        crops = Crops(views[0].mask.shape[-2:], self.crop, len(views), random)
-        batch = Batch.of(views, crops)
+        batch = Batch.of(views)
         seen = jittered(self.tail(batch.features), self.jitter, random)
-        logits, _ = self.student(seen, probes_of(views, self.probes), crops.encoding)
+        logits, _ = self.student(seen, probes_of(views, self.probes))
         target = every_other_pixel(batch.masks, random)
         return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from distillfss.bench.methods.base import MethodSettings
 
 STEPS, STEPS_PER_ROOT = 160, 56
-"""Steps of our whole fit with k images, 160 + 56 sqrt(k), when the seconds below were measured. It takes fewer and
-cheaper ones since; opponents keep what they had."""
+"""Steps of our whole fit with k images, 160 + 56 sqrt(k), when the seconds below were measured. It has changed since,
+in steps and in what they cost; opponents keep what they had."""
 FIT_STEP, FIT_STEP_PER_CLASS, MOST_CLASSES = 0.35, 0.083, 3
 """Seconds of our whole fit, divided by its steps: 0.432 with one class (5 Kvasir-SEG images, 285 steps, 123 s) and
 0.600 with three (11 NEU-Seg images, 346 steps, 208 s), on a busy machine. With more classes a step has fewer
