@@ -38,7 +38,9 @@ def test_five_polyps_are_enough_to_be_far_ahead_of_trivial(tmp_path):
 
     path = tmp_path / "polyp.safetensors"
     segmenter.save(path)
-    assert path.stat().st_size < 1_000_000
+    # the backbone has learnt too and travels along: what is asked of the rest is that it stays small
+    tensors = segmenter.parts[0].state_dict().values()
+    assert path.stat().st_size - sum(tensor.nbytes for tensor in tensors) < 1_000_000
     image = folder[place[test[0]]].image
     mask, probabilities = segmenter(image, probabilities=True)
     assert mask.shape == image.shape[:2]
