@@ -6,32 +6,29 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from distillfss import __version__
-from distillfss.artifact import ModelInfo, tensors_sha256
+from distillfss.artifact import tensors_sha256
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
+from distillfss.fit_outcome import estimate_of, segmenter_of
 from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.models.tail import LearningTail
 from distillfss.models.teacher import SupportTokens, Teacher
-from distillfss.quality.advice import advice
-from distillfss.quality.estimate import Estimate, estimate
-from distillfss.quality.outcomes import outcomes
-from distillfss.quality.strangeness import limit, middle, widened
+from distillfss.quality.estimate import Estimate
+from distillfss.quality.strangeness import limit, widened
 from distillfss.runtime import resolve_device
-from distillfss.segmenter import PREPROCESSING, Segmenter
+from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.adapt import Adapt
-from distillfss.training.augment import STRONG, Augmenter
+from distillfss.training.augment import STRONG, Augmenter, Strength
 from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
 from distillfss.training.distill import Distill
 from distillfss.training.initial import SCRATCH, initialise
@@ -88,7 +85,8 @@ class FitRun:
         tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
         rivals = self._take_frozen_parts()
         layers = self.backbone.layers
-        augmenter = Augmenter(support, config.size)
+        # beside other classes there is no safe negative either, see Augmenter
+        augmenter = Augmenter(support, config.size, Strength() if beside is None else Strength(invert=0))
         self.plain = self._plain_views(augmenter, tell)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -164,7 +162,7 @@ class FitRun:
                     jitter=config.jitter,
                 )
             )
-        self._distilled: dict[str, Tensor] = {}
+        self.distilled: dict[str, Tensor] = {}
         self._phase = 0
         self._runner = self._start_phase()
 
@@ -305,7 +303,7 @@ class FitRun:
             self._phase += 1
             self._runner = self._start_phase()
             if self.adapts:
-                self._distilled = {name: t.detach().clone() for name, t in self.student.state_dict().items()}
+                self.distilled = {name: t.detach().clone() for name, t in self.student.state_dict().items()}
         return message
 
     def _hand_over(self) -> None:
@@ -341,18 +339,18 @@ class FitRun:
         tensors = {
             prefix + name: t for prefix, model in self._models().items() for name, t in model.state_dict().items()
         }
-        tensors |= {f"distilled.{name}": t for name, t in self._distilled.items()}
+        tensors |= {f"distilled.{name}": t for name, t in self.distilled.items()}
         tensors |= self._runner.tensors()
         if self.validation is not None:
             tensors |= {f"validation.{name}": t for name, t in self.validation.tensors().items()}
-        return FitState(self._phase, self._runner.step, self._seconds_so_far(), tensors)
+        return FitState(self._phase, self._runner.step, self.seconds_so_far(), tensors)
 
     def restore(self, state: FitState) -> None:
         """Continue where ``state`` was taken."""
         self._phase = state.phase
         for prefix, model in self._models().items():
             model.load_state_dict(_under(prefix, state.tensors))
-        self._distilled = {name: t.to(self.device) for name, t in _under("distilled.", state.tensors).items()}
+        self.distilled = {name: t.to(self.device) for name, t in _under("distilled.", state.tensors).items()}
         if self.validation is not None:
             self.validation.restore(_under("validation.", state.tensors))
         if self._phase > 0:
@@ -371,84 +369,24 @@ class FitRun:
         """Whether the backbone is learning, or has learnt."""
         return isinstance(self._phases[self._phase], Adapt)
 
-    def _advice(self, found: Estimate) -> list[str]:
-        assert self.validation is not None
-        samples = self.support.samples
-        names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
-        return advice(found, self.validation.after.numpy(), names, masks, self.config.size)
+    def steps_taken(self) -> dict[str, int]:
+        """By the name of the phase."""
+        return {phase.name: self._steps_taken(number) for number, phase in enumerate(self._phases)}
 
     def _steps_taken(self, phase: int) -> int:
         return self._runner.step if phase == self._phase else self._phases[phase].steps * (phase < self._phase)
 
-    def _seconds_so_far(self) -> float:
+    def seconds_so_far(self) -> float:
+        """Of this run and of those it goes on from."""
         return self.seconds + time.perf_counter() - self._started
 
     def estimate(self) -> Estimate | None:
         """What to expect of the model on new images, once the cross-validation is through."""
-        if self.validation is None or self.validating:
-            return None
-        before, after = self.validation.before.numpy(), self.validation.after.numpy()
-        found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in self.plain])
-        names = self.support.class_names
-        return estimate(
-            names, found, images=len(self.plain), instant=self.config.instant, seconds=self.validation.seconds
-        )
-
-    @torch.no_grad()
-    def _adapted(self) -> tuple[Student, LearningTail]:
-        """Student and backbone, as much of what they learnt together as is kept: see ``training.adapt``."""
-        assert self.tail is not None
-        share = self.config.adapt_share(len(self.support))
-        student = copy.deepcopy(self.student)
-        for name, own in student.named_parameters():
-            own.copy_(self._distilled[name].lerp(own, share))
-        return student, self.tail.drawn_back(self.backbone, share)
-
-    @torch.no_grad()
-    def _strangeness(self, tail: LearningTail) -> dict[str, Any]:
-        """Limit and middle of the support as a backbone sees it that has learnt."""
-        layers, seen = self.backbone.layers, [tail(view.features) for view in self.plain]
-        around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
-        return {"strangeness_limit": limit(seen, layers, standardised=True), "strangeness_middle": around}
+        return estimate_of(self)
 
     def segmenter(self) -> Segmenter:
         """A copy of the student as it is now."""
-        weights = self.config.backbone_weights
-        backbone, backbone_sha256 = self.backbone, self.backbone_sha256
-        strangeness: dict[str, Any] = {"strangeness_limit": self.strangeness_limit}
-        if self.adapts:
-            student, tail = self._adapted()
-            backbone, strangeness = tail.backbone.freeze(), self._strangeness(tail)
-            backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
-        else:
-            student = copy.deepcopy(self.student)
-        config = {**asdict(self.config), "backbone_weights": None if weights is None else Path(weights).name}
-        summary = {
-            "images": len(self.support),
-            "shots": self.support.shots(),
-            "start": self.start.name,
-            "steps": {phase.name: self._steps_taken(number) for number, phase in enumerate(self._phases)},
-            "seconds": round(self._seconds_so_far(), 2),
-            "device": self.device.type,
-            "torch": torch.__version__,
-            "config": config,
-            "support_sha256": self.support.fingerprint(),
-            "support_side": self.support.typical_side(),
-            "reading": self.support.reading,
-            **strangeness,
-        }
-        if (found := self.estimate()) is not None:
-            summary["estimate"] = found.to_dict() | {"advice": self._advice(found)}
-        info = ModelInfo(
-            class_names=self.support.class_names,
-            backbone=self.config.backbone,
-            backbone_sha256=backbone_sha256,
-            backbone_embedded=False,
-            size=self.config.size,
-            preprocessing={**PREPROCESSING, "normalise": self.backbone.normalisation},
-            summary=summary,
-        )
-        return Segmenter(backbone, self.standardize, student, info, self.device)
+        return segmenter_of(self)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from distillfss.training.augment import STRONG, Augmenter, Strength, gaussian_bl
 from distillfss.training.pool import Batch, ViewPool
 from distillfss.training.transfer import episode
 
-GEOMETRY = Strength(brightness=0, contrast=1, saturation=1, tint=1, blur=0)
+GEOMETRY = Strength(brightness=0, contrast=1, saturation=1, tint=1, blur=0, invert=0)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,52 @@ def test_flips_are_exact():
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     mask = np.random.default_rng(1).integers(0, 2, (64, 64)).astype(np.uint8)
     flips = Strength(
-        flip=1.0, rotation=0, zoom=1, stretch=1, shift=0, brightness=0, contrast=1, saturation=1, tint=1, blur=0
+        flip=1.0,
+        rotation=0,
+        zoom=1,
+        stretch=1,
+        shift=0,
+        brightness=0,
+        contrast=1,
+        saturation=1,
+        tint=1,
+        blur=0,
+        invert=0,
     )
     view = Augmenter(SupportSet.from_arrays([image], [mask]), 64, flips).view(0, 0)
     assert np.array_equal(view.mask.numpy(), mask[::-1, ::-1])
     np.testing.assert_allclose(view.image.permute(1, 2, 0).numpy(), image[::-1, ::-1], atol=0.1)
+
+
+def test_a_negative_is_exact_and_comes_as_often_as_said():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mask = np.eye(64, dtype=np.uint8)
+    still = Strength(
+        flip=0,
+        rotation=0,
+        zoom=1,
+        stretch=1,
+        shift=0,
+        brightness=0,
+        contrast=1,
+        saturation=1,
+        tint=1,
+        blur=0,
+        invert=0.3,
+    )
+    augmenter = Augmenter(SupportSet.from_arrays([image], [mask]), 64, still)
+    pixels = torch.from_numpy(image).permute(2, 0, 1).float()
+    negatives = 0
+    for seed in range(200):
+        seen = augmenter.view(0, seed).image
+        negative = bool((seen - (255 - pixels)).abs().max() < 0.1)
+        assert negative or (seen - pixels).abs().max() < 0.1
+        negatives += negative
+    assert 40 <= negatives <= 80  # 60 expected, three standard deviations to either side
+
+    two_classes = SupportSet.from_arrays([image], [mask * np.arange(1, 65, dtype=np.uint8)[:, None] % 3])
+    for augmenter in (Augmenter(two_classes, 64, still), Augmenter(two_classes, 64).at(still)):
+        assert all((augmenter.view(0, seed).image - pixels).abs().max() < 0.1 for seed in range(40))
 
 
 def test_turning_keeps_areas_on_a_wide_canvas():
@@ -86,7 +127,17 @@ def test_turning_keeps_areas_on_a_wide_canvas():
     mask[44:84, 108:148] = 1
     support = SupportSet.from_arrays([np.zeros((128, 256, 3), np.uint8)], [mask])
     turn = Strength(
-        flip=0, rotation=30, zoom=1, stretch=1, shift=0, brightness=0, contrast=1, saturation=1, tint=1, blur=0
+        flip=0,
+        rotation=30,
+        zoom=1,
+        stretch=1,
+        shift=0,
+        brightness=0,
+        contrast=1,
+        saturation=1,
+        tint=1,
+        blur=0,
+        invert=0,
     )
     augmenter = Augmenter(support, 181, turn)
     areas = [int((augmenter.view(0, seed).mask == 1).sum()) for seed in range(10)]

@@ -19,7 +19,7 @@ from distillfss.meta.synthetic import scene_view
 from distillfss.preprocess import at_working_size
 from distillfss.training.augment import PLAIN, Strength, render
 
-STRENGTH = Strength(zoom=2.0, saturation=1.8, tint=1.25, brightness=0.2, contrast=1.5, grey=0.15)
+STRENGTH = Strength(zoom=2.0, saturation=1.8, tint=1.25, brightness=0.2, contrast=1.5, grey=0.15, invert=0)
 """Source views vary more than those of a fit: scale and colour have to carry to domains nobody has seen."""
 
 SCENE_VIEWS = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,11 +39,14 @@ class Strength:
     tint: float = 1.1  # factor per channel, log-uniform, to either side
     blur: float = 0.15  # probability of a blur of 0.5 to 1.5 pixels
     grey: float = 0.0  # probability of losing all colour
+    invert: float = 0.12  # probability of a negative, where there is one class only
 
 
-STRONG = Strength(rotation=45.0, zoom=1.8, brightness=0.25, contrast=1.6, saturation=1.8, tint=1.2, blur=0.25, grey=0.1)
+STRONG = Strength(
+    rotation=45.0, zoom=1.8, brightness=0.25, contrast=1.6, saturation=1.8, tint=1.2, blur=0.25, grey=0.1, invert=0.25
+)
 """Where the backbone learns: what it is not shown to be indifferent, five images have it learn by heart."""
-PLAIN = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0)
+PLAIN = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0, invert=0)
 """The image as it is."""
 
 
@@ -65,10 +68,14 @@ class Augmenter:
         Annotated images of any sizes.
     size
         Working resolution; the canvas has the median aspect ratio of the support.
+    strength
+        How far views go. Of several classes no negatives are made: being the dark one or the light one is often what
+        tells a class from another.
     """
 
     def __init__(self, support: SupportSet, size: int, strength: Strength | None = None) -> None:
-        self.strength = Strength() if strength is None else strength
+        self._one_class = len(support.class_names) == 1
+        self.strength = self._safe(Strength() if strength is None else strength)
         aspects = sorted(s.image.shape[1] / s.image.shape[0] for s in support.samples)
         aspect = aspects[len(aspects) // 2]
         self.canvas = working_size(1000, max(1, round(1000 * aspect)), size)
@@ -81,8 +88,11 @@ class Augmenter:
     def at(self, strength: Strength) -> Augmenter:
         """The same images, changed as far as ``strength`` says."""
         other = copy.copy(self)
-        other.strength = strength
+        other.strength = self._safe(strength)
         return other
+
+    def _safe(self, strength: Strength) -> Strength:
+        return strength if self._one_class else replace(strength, invert=0)
 
     def plain(self, source: int) -> View:
         """Image ``source`` on the canvas, unchanged but for its size."""
@@ -152,6 +162,8 @@ def photometric(image: Tensor, strength: Strength, generator: torch.Generator) -
     """Changes of light and colour that leave every label true. (3, H, W), 0 to 255, in and out."""
     if strength is PLAIN:
         return image
+    if strength.invert and uniform(generator, 0, 1) < strength.invert:
+        image = 255 - image
     grey = image.mean(0, keepdim=True)
     if strength.grey and uniform(generator, 0, 1) < strength.grey:
         image = grey.expand_as(image)

@@ -1,0 +1,108 @@
+"""What a fit has to show at any moment: the model it has made so far, and what to expect of that."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from distillfss.artifact import ModelInfo, tensors_sha256
+from distillfss.models.student import Student
+from distillfss.models.tail import LearningTail
+from distillfss.quality.advice import advice
+from distillfss.quality.estimate import Estimate, estimate
+from distillfss.quality.outcomes import outcomes
+from distillfss.quality.strangeness import limit, middle
+from distillfss.segmenter import PREPROCESSING, Segmenter
+
+if TYPE_CHECKING:
+    from distillfss.fit_run import FitRun
+
+
+def segmenter_of(run: FitRun) -> Segmenter:
+    """A copy of the student as it is now, on the backbone it was made for."""
+    backbone, backbone_sha256 = run.backbone, run.backbone_sha256
+    strangeness: dict[str, Any] = {"strangeness_limit": run.strangeness_limit}
+    if run.adapts:
+        student, tail = _adapted(run)
+        backbone, strangeness = tail.backbone.freeze(), _strangeness(run, tail)
+        backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
+    else:
+        student = copy.deepcopy(run.student)
+    info = ModelInfo(
+        class_names=run.support.class_names,
+        backbone=run.config.backbone,
+        backbone_sha256=backbone_sha256,
+        backbone_embedded=False,
+        size=run.config.size,
+        preprocessing={**PREPROCESSING, "normalise": run.backbone.normalisation},
+        summary=_summary(run) | strangeness | _expected(run),
+    )
+    return Segmenter(backbone, run.standardize, student, info, run.device)
+
+
+def estimate_of(run: FitRun) -> Estimate | None:
+    """What to expect of the model on new images; None before the cross-validation is through, or without one."""
+    if run.validation is None or run.validating:
+        return None
+    before, after = run.validation.before.numpy(), run.validation.after.numpy()
+    found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in run.plain])
+    return estimate(
+        run.support.class_names,
+        found,
+        images=len(run.plain),
+        instant=run.config.instant,
+        seconds=run.validation.seconds,
+    )
+
+
+@torch.no_grad()
+def _adapted(run: FitRun) -> tuple[Student, LearningTail]:
+    """Student and backbone, as much of what they learnt together as is kept: see ``training.adapt``."""
+    assert run.tail is not None
+    share = run.config.adapt_share(len(run.support))
+    student = copy.deepcopy(run.student)
+    for name, own in student.named_parameters():
+        own.copy_(run.distilled[name].lerp(own, share))
+    return student, run.tail.drawn_back(run.backbone, share)
+
+
+@torch.no_grad()
+def _strangeness(run: FitRun, tail: LearningTail) -> dict[str, Any]:
+    """Limit and middle of the support as a backbone sees it that has learnt."""
+    layers, seen = run.backbone.layers, [tail(view.features) for view in run.plain]
+    around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
+    return {"strangeness_limit": limit(seen, layers, standardised=True), "strangeness_middle": around}
+
+
+def _summary(run: FitRun) -> dict[str, Any]:
+    """What the model was made of, and how."""
+    weights = run.config.backbone_weights
+    return {
+        "images": len(run.support),
+        "shots": run.support.shots(),
+        "start": run.start.name,
+        "steps": run.steps_taken(),
+        "seconds": round(run.seconds_so_far(), 2),
+        "device": run.device.type,
+        "torch": torch.__version__,
+        "config": {**asdict(run.config), "backbone_weights": None if weights is None else Path(weights).name},
+        "support_sha256": run.support.fingerprint(),
+        "support_side": run.support.typical_side(),
+        "reading": run.support.reading,
+    }
+
+
+def _expected(run: FitRun) -> dict[str, Any]:
+    """Estimate and advice, where there is an estimate."""
+    found = estimate_of(run)
+    if found is None:
+        return {}
+    assert run.validation is not None
+    samples = run.support.samples
+    names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
+    said = advice(found, run.validation.after.numpy(), names, masks, run.config.size)
+    return {"estimate": found.to_dict() | {"advice": said}}
