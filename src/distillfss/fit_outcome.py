@@ -27,7 +27,7 @@ def segmenter_of(run: FitRun) -> Segmenter:
     backbone, backbone_sha256 = run.backbone, run.backbone_sha256
     strangeness: dict[str, Any] = {"strangeness_limit": run.strangeness_limit}
     if run.adapts:
-        student, tail = _adapted(run)
+        student, tail = adapted(run)
         backbone, strangeness = tail.backbone.freeze(), _strangeness(run, tail)
         backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
     else:
@@ -60,14 +60,15 @@ def estimate_of(run: FitRun) -> Estimate | None:
 
 
 @torch.no_grad()
-def _adapted(run: FitRun) -> tuple[Student, LearningTail]:
+def adapted(run: FitRun) -> tuple[Student, LearningTail]:
     """Student and backbone, as much of what they learnt together as is kept: see ``training.adapt``."""
     assert run.tail is not None
-    share = run.config.adapt_share(len(run.support))
     student = copy.deepcopy(run.student)
+    if run.share == 1:
+        return student, copy.deepcopy(run.tail)
     for name, own in student.named_parameters():
-        own.copy_(run.distilled[name].lerp(own, share))
-    return student, run.tail.drawn_back(run.backbone, share)
+        own.copy_(run.distilled[name].lerp(own, run.share))
+    return student, run.tail.drawn_back(run.backbone, run.share)
 
 
 @torch.no_grad()
@@ -84,6 +85,7 @@ def _summary(run: FitRun) -> dict[str, Any]:
     return {
         "images": len(run.support),
         "shots": run.support.shots(),
+        "unlabeled": len(run.unlabeled),
         "start": run.start.name,
         "steps": run.steps_taken(),
         "seconds": round(run.seconds_so_far(), 2),

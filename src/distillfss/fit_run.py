@@ -16,7 +16,7 @@ from distillfss.artifact import tensors_sha256
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
-from distillfss.fit_outcome import estimate_of, segmenter_of
+from distillfss.fit_outcome import adapted, estimate_of, segmenter_of
 from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
@@ -35,6 +35,7 @@ from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.loop import Phase, PhaseRunner
 from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
+from distillfss.training.self_training import SelfTrain
 from distillfss.training.state import FitState
 from distillfss.training.targets import class_masks
 from distillfss.training.transfer import Transfer
@@ -63,6 +64,8 @@ class FitRun:
         What to learn from, and how.
     tell
         Told what is being prepared.
+    unlabeled
+        Images of the target without annotation, (3, h, w) uint8 at the working resolution.
     beside
         A model whose classes stay as they are while those of ``support`` are learnt beside them, on its backbone and
         its standardisation; ``config`` names its backbone, size and device. None to start anew.
@@ -74,8 +77,10 @@ class FitRun:
         config: FitConfig,
         tell: Callable[[Progress], None],
         beside: Segmenter | None = None,
+        unlabeled: Sequence[Tensor] = (),
     ) -> None:
         self.support = support
+        self.unlabeled = unlabeled
         self.config = config
         self.beside = beside
         self.device = resolve_device(config.device)
@@ -146,22 +151,7 @@ class FitRun:
         ]
         self.tail = self._learning_tail()
         if self.tail is not None:
-            self._phases.append(
-                Adapt(
-                    self.student,
-                    self.tail,
-                    ViewPool(
-                        augmenter.at(STRONG),
-                        self.tail.encode_head,
-                        seed=config.seed,
-                        capacity=config.adapt_batch,
-                        refresh=config.adapt_batch,
-                    ),
-                    probes,
-                    steps=config.adapt_steps(shots),
-                    jitter=config.jitter,
-                )
-            )
+            self._phases += self._learning_phases(self.tail, augmenter.at(STRONG), probes)
         self.distilled: dict[str, Tensor] = {}
         self._phase = 0
         self._runner = self._start_phase()
@@ -185,8 +175,38 @@ class FitRun:
         """
         still = self.config.backbone_rate == 0 or self.config.instant
         if still or self.beside is not None or self.backbone.tail_from is None:
+            if self.unlabeled:
+                raise UsageError(
+                    "images without annotation teach a backbone that learns, and this one does not",
+                    cure="Leave them out, or do without --instant and --frozen-backbone, on an EfficientNet-Lite",
+                )
             return None
         return LearningTail(self.backbone, self.standardize).to(self.device)
+
+    def _learning_phases(self, tail: LearningTail, augmenter: Augmenter, probes: Mapping[int, Tensor]) -> list[Phase]:
+        """Those in which the backbone learns, from views by ``augmenter``."""
+        config, shots = self.config, len(self.support)
+
+        def views(seen: Augmenter, seed: int) -> ViewPool:
+            batch = config.adapt_batch
+            return ViewPool(seen, tail.encode_head, seed=seed, capacity=batch, refresh=batch)
+
+        of_support = views(augmenter, config.seed)
+        steps, jitter = config.adapt_steps(shots), config.jitter
+        phases: list[Phase] = [Adapt(self.student, tail, of_support, probes, steps=steps, jitter=jitter)]
+        if self.unlabeled:
+            self_training = SelfTrain(
+                self.student,
+                tail,
+                of_support,
+                probes,
+                steps=steps,
+                jitter=jitter,
+                images=self.unlabeled,
+                views_of=lambda images, masks: views(augmenter.of(images, masks), config.seed + 1),
+            )
+            phases.append(self_training)
+        return phases
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
@@ -300,11 +320,21 @@ class FitRun:
         if self._runner.done and not self._last:
             if not self.handed_over:
                 self._hand_over()
-            self._phase += 1
-            self._runner = self._start_phase()
-            if self.adapts:
-                self.distilled = {name: t.detach().clone() for name, t in self.student.state_dict().items()}
+            self._begin_next_phase()
         return message
+
+    def _begin_next_phase(self) -> None:
+        coming = self._phases[self._phase + 1]
+        if isinstance(coming, SelfTrain):
+            assert self.tail is not None
+            student, tail = adapted(self)
+            self.student.load_state_dict(student.state_dict())
+            self.tail.load_state_dict(tail.state_dict())
+            coming.begin()
+        elif isinstance(coming, Adapt):
+            self.distilled = {name: t.detach().clone() for name, t in self.student.state_dict().items()}
+        self._phase += 1
+        self._runner = self._start_phase()
 
     def _hand_over(self) -> None:
         """From the teacher, which has learnt all it is going to, to the student, which can be used from here on."""
@@ -327,6 +357,8 @@ class FitRun:
         identity = (
             f"{self.support.fingerprint()} {self.config.fingerprint()} {weights} {__version__} {torch.__version__}"
         )
+        if self.unlabeled:
+            identity += f" {tensors_sha256({str(n): image.contiguous() for n, image in enumerate(self.unlabeled)})}"
         if self.beside is not None:
             tensors = {f"{n}.{k}": t for n, part in enumerate(self.beside.parts) for k, t in part.state_dict().items()}
             identity += (
@@ -340,6 +372,9 @@ class FitRun:
             prefix + name: t for prefix, model in self._models().items() for name, t in model.state_dict().items()
         }
         tensors |= {f"distilled.{name}": t for name, t in self.distilled.items()}
+        phase = self._phases[self._phase]
+        if isinstance(phase, SelfTrain):
+            tensors |= {f"answers.{number:03}": mask for number, mask in enumerate(phase.answers)}
         tensors |= self._runner.tensors()
         if self.validation is not None:
             tensors |= {f"validation.{name}": t for name, t in self.validation.tensors().items()}
@@ -351,6 +386,9 @@ class FitRun:
         for prefix, model in self._models().items():
             model.load_state_dict(_under(prefix, state.tensors))
         self.distilled = {name: t.to(self.device) for name, t in _under("distilled.", state.tensors).items()}
+        phase = self._phases[self._phase]
+        if isinstance(phase, SelfTrain):
+            phase.begin([mask for _, mask in sorted(_under("answers.", state.tensors).items())])
         if self.validation is not None:
             self.validation.restore(_under("validation.", state.tensors))
         if self._phase > 0:
@@ -368,6 +406,12 @@ class FitRun:
     def adapts(self) -> bool:
         """Whether the backbone is learning, or has learnt."""
         return isinstance(self._phases[self._phase], Adapt)
+
+    @property
+    def share(self) -> float:
+        """How far of the way since distillation a model made now has gone, see ``training.adapt``."""
+        adapting = not isinstance(self._phases[self._phase], SelfTrain)
+        return self.config.adapt_share(len(self.support)) if adapting else 1.0
 
     def steps_taken(self) -> dict[str, int]:
         """By the name of the phase."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted
@@ -14,6 +17,7 @@ from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.state import load_state, save_state
+from distillfss.unlabeled import working_images
 
 SAVE_EVERY_SECONDS = 10.0
 
@@ -22,6 +26,7 @@ def fit(
     support: SupportSet | str | Path,
     config: FitConfig | None = None,
     *,
+    unlabeled: Sequence[NDArray[np.uint8]] | str | Path | None = None,
     state: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     first_model: Callable[[Segmenter], None] | None = None,
@@ -37,6 +42,9 @@ def fit(
         1 to 80 annotated images, checked by ``SupportSet``, or the folder that ``SupportSet.from_folder`` reads.
     config
         Settings; the defaults are meant for every data set.
+    unlabeled
+        Images of the target without annotation, or a folder of them, of which up to 100 are learnt from: in more time,
+        a better model (see ``training.self_training``). Never give the images it will be judged by.
     state
         File for the state of an unfinished fit. It is written every few seconds, and a fit of the same support with
         the same settings goes on from it, to the same model. It outlives the fit, so that a model that could not be
@@ -57,6 +65,8 @@ def fit(
     ------
     FitInterrupted
         On Ctrl-C or SIGTERM, after the state was written.
+    DataError
+        If an image cannot be read.
     UsageError
         If an instant model is asked for of one image, and there is no meta-trained teacher to make it from.
     OutputError
@@ -67,7 +77,8 @@ def fit(
     config = FitConfig() if config is None else config
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
-    run = FitRun(support, config, tell)
+    images = () if unlabeled is None else working_images(unlabeled, config.size)
+    run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()
 

@@ -87,7 +87,8 @@ def test_fit_predict_evaluate(
     assert sorted(path.name for path in model.parent.iterdir()) == ["disc.safetensors"]
     lines = done.stderr.splitlines()
     assert lines[:2] == ["reading support", "loading PyTorch"]
-    assert [PHASES[name] for name in TRAINING] == [line for line in lines if line in PHASES.values()][1:]
+    assert [PHASES[name] for name in TRAINING[:-1]] == [line for line in lines if line in PHASES.values()][1:]
+    assert report["training"]["unlabeled"] == 0
 
     masks = tmp_path / "masks"
     done = run_cli("predict", model, support / "images", "--out", masks)
@@ -103,15 +104,19 @@ def test_fit_predict_evaluate(
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
 
 
-def test_fit_killed_twice_goes_on_to_the_same_model(support: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_fit_killed_twice_goes_on_to_the_same_model(
+    support: Path, tmp_path: Path, run_cli: RunCli, make_labelled: Callable[..., Path]
+) -> None:
     whole, killed = "whole.safetensors", tmp_path / "killed.safetensors"
-    done = run_cli("fit", support, "--out", whole, *QUICK)
+    without = make_labelled("without", count=3, seed=70) / "images"
+    quick = [*QUICK, "--unlabeled", without]
+    done = run_cli("fit", support, "--out", whole, *quick)
     assert done.returncode == 0, done.stderr
-    check_summary(done.stdout.splitlines(), whole)
+    check_summary(done.stdout.splitlines(), whole, ", and 3 without annotation")
 
     state, first = tmp_path / "killed.safetensors.part", tmp_path / "killed.first.safetensors"
     for phase in TRAINING:
-        process = start("fit", support, "--out", killed, *QUICK)
+        process = start("fit", support, "--out", killed, *quick)
         said = wait_for(state, process, PHASES[phase])
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=20)
@@ -121,7 +126,7 @@ def test_fit_killed_twice_goes_on_to_the_same_model(support: Path, tmp_path: Pat
         assert first.exists() == (phase != "transfer")
     assert read_model(first)[0].summary["steps"]["distill"] == 0
     assert f"going on from {state} at step " in said
-    done = run_cli("fit", support, "--out", killed, *QUICK)
+    done = run_cli("fit", support, "--out", killed, *quick)
     assert done.returncode == 0, done.stderr
     assert f"going on from {state} at step " in done.stderr
     assert "training the teacher" not in done.stderr
@@ -168,11 +173,31 @@ def test_a_first_model_that_a_stopped_fit_left_is_gone_after_a_fresh_one(support
     assert not first.exists()
 
 
-def check_summary(lines: list[str], model: str) -> None:
+@pytest.mark.parametrize("other", ["--instant", "--frozen-backbone"])
+def test_images_without_annotation_need_a_backbone_that_learns(
+    other: str, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", str(support), "--out", str(tmp_path / "m.safetensors"), "--unlabeled", str(support / "images")]
+    assert main([*words, other]) == 2
+    assert "Leave out one of --unlabeled and --instant or --frozen-backbone" in capsys.readouterr().err
+
+
+def test_images_without_annotation_are_looked_for_before_training(
+    support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    words = ["fit", str(support), "--out", str(tmp_path / "m.safetensors"), "--unlabeled", str(nowhere)]
+    assert main(words) == 3
+    said = capsys.readouterr().err
+    assert f"{nowhere}: there is no such file or folder" in said
+    assert "training" not in said
+
+
+def check_summary(lines: list[str], model: str, beside: str = "") -> None:
     """What a person reads after a fit of two discs."""
     assert lines[0].startswith(f"model      {model} (")
     assert lines[1] == "classes    disc"
-    assert " from 2 images (disc in 2)" in lines[2]
+    assert lines[2].endswith(f" from 2 images (disc in 2){beside}")
     assert "% foreground IoU" in lines[3]
     assert re.fullmatch(r"expect     \d+ % IoU on new images \(\d+ to \d+ in 8 cases of 10\)", lines[4])
     assert re.fullmatch(r"           \(marking everything: \d+ %; before training: \d+ %\)", lines[5])

@@ -10,8 +10,9 @@ much of what was known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from distillfss.models.classes import merge_classes
@@ -20,7 +21,7 @@ from distillfss.models.student import Student
 from distillfss.models.tail import LearningTail
 from distillfss.training.jitter import jittered
 from distillfss.training.losses import segmentation_loss
-from distillfss.training.pool import Batch, Views
+from distillfss.training.pool import Batch, EncodedView, Views
 from distillfss.training.targets import every_other_pixel
 from distillfss.training.transfer import probes_of
 
@@ -62,10 +63,33 @@ class Adapt:
 
     def loss(self, step: int, pool_step: int) -> Tensor:
         """Scalar loss of one step; ``pool_step`` says which views it sees."""
-        views = self.views.advance(pool_step)
-        random = self.views.random(pool_step)
-        batch = Batch.of(views)
-        seen = jittered(self.tail(batch.features), self.jitter, random)
-        logits, _ = self.student(seen, probes_of(views, self.probes))
-        target = every_other_pixel(batch.masks, random)
-        return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)
+        views, random = self.views.advance(pool_step), self.views.random(pool_step)
+        return annotation_loss(self.student, self.tail, views, probes_of(views, self.probes), random, self.jitter)
+
+
+def annotation_loss(
+    student: Student,
+    tail: LearningTail,
+    views: Sequence[EncodedView],
+    probes: Tensor | None,
+    random: np.random.Generator,
+    jitter: float,
+) -> Tensor:
+    """Scalar loss of what the student says of views, their layers that learn computed anew.
+
+    Parameters
+    ----------
+    views
+        With the layers that do not learn, and masks.
+    probes
+        Of every view, see ``Student``; None for the student's own.
+    random
+        Decides jitter, and which pixels count.
+    jitter
+        See ``training.jitter``.
+    """
+    batch = Batch.of(views)
+    seen = jittered(tail(batch.features), jitter, random)
+    logits, _ = student(seen, probes)
+    target = every_other_pixel(batch.masks, random)
+    return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)

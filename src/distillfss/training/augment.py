@@ -91,6 +91,12 @@ class Augmenter:
         other.strength = self._safe(strength)
         return other
 
+    def of(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Augmenter:
+        """Of other images, (3, h, w) at the working resolution, and masks (h, w) uint8; on the same canvas, as far."""
+        other = copy.copy(self)
+        other._images, other._masks = list(images), list(masks)
+        return other
+
     def _safe(self, strength: Strength) -> Strength:
         return strength if self._one_class else replace(strength, invert=0)
 
@@ -111,7 +117,7 @@ def render(
 ) -> tuple[Tensor, Tensor]:
     """One random view: image (3, h, w) and mask (h', w') to (3, H, W) and uint8 (H, W) on the canvas (H, W)."""
     grid = sampling_grid(canvas, image.shape[-2:], strength, generator)
-    pixels = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    pixels = F.grid_sample(image[None].float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     labels = F.grid_sample(
         mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
     )

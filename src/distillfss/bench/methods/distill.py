@@ -29,6 +29,8 @@ class Distill:
     """
 
     name = "distill"
+    learns_unlabeled = True
+    """Whether images without annotation are used, where there are any."""
 
     def __init__(self, settings: MethodSettings, changes: Mapping[str, Any] | None = None) -> None:
         self.settings = settings
@@ -43,13 +45,14 @@ class Distill:
         return {"config": vars(self.config)}
 
     def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
-        return fit(support, self.config)
+        return fit(support, self.config, unlabeled=unlabeled if self.learns_unlabeled else None)
 
 
 class Instant(Distill):
     """``fit --instant``: the probe in closed form, attention and mixer as meta-trained; no gradient step."""
 
     name = "instant"
+    learns_unlabeled = False
 
     def knobs(self, settings: MethodSettings, *, varied: bool) -> dict[str, Any]:
         return {"instant": True, "estimate": not varied}

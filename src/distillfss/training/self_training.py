@@ -1,0 +1,87 @@
+"""Self-training: what the adapted model answers to images without annotation is learnt like annotation.
+
+Its sure answers, given once to the images as they are, have to come out of strongly changed views of them as well:
+consistency from weak to strong as in Sohn et al., "FixMatch", NeurIPS 2020, with the fixed answers of a finished model
+as in Xie et al., "Self-training with Noisy Student", CVPR 2020. Annotation stays in every step, so that nothing drifts
+away from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from distillfss.models.classes import merge_classes
+from distillfss.models.mixer import resize
+from distillfss.models.student import Student
+from distillfss.models.tail import LearningTail
+from distillfss.training.adapt import Adapt, annotation_loss
+from distillfss.training.losses import IGNORE
+from distillfss.training.pool import Views
+
+SURE = 0.8
+"""A pixel whose likeliest class has less is left out."""
+
+
+class SelfTrain(Adapt):
+    """Goes on where adaptation ends: as many steps once more, half of their views of images without annotation.
+
+    Parameters
+    ----------
+    images
+        (3, h, w) uint8 each, without annotation.
+    views_of
+        Makes views of images and their masks, as ``views`` are of the support. The others are those of ``Adapt``.
+    """
+
+    name = "self-train"
+
+    def __init__(
+        self,
+        student: Student,
+        tail: LearningTail,
+        views: Views,
+        probes: Mapping[int, Tensor],
+        *,
+        steps: int,
+        jitter: float,
+        images: Sequence[Tensor],
+        views_of: Callable[[Sequence[Tensor], Sequence[Tensor]], Views],
+    ) -> None:
+        super().__init__(student, tail, views, probes, steps=steps, jitter=jitter)
+        self.images = images
+        self.answers: list[Tensor] = []
+        self._views_of = views_of
+        self._answered: Views | None = None
+
+    def begin(self, answers: Sequence[Tensor] | None = None) -> None:
+        """Take ``answers``, (h, w) uint8 with 255 where unsure, for the images' annotation; None: the student's."""
+        self.answers = list(answers) if answers is not None else own_answers(self.student, self.tail, self.images)
+        self._answered = self._views_of(self.images, self.answers)
+
+    def loss(self, step: int, pool_step: int) -> Tensor:
+        """Of annotation and of the answers, alike."""
+        assert self._answered is not None, "begin first"
+        views, random = self._answered.advance(step), self._answered.random(step)
+        own = annotation_loss(self.student, self.tail, views, None, random, self.jitter)
+        return super().loss(step, pool_step) + own
+
+
+@torch.no_grad()
+def own_answers(student: Student, tail: LearningTail, images: Sequence[Tensor]) -> list[Tensor]:
+    """The model's sure answers, (h, w) uint8 class indices on the CPU, 255 where it is less than ``SURE``.
+
+    Parameters
+    ----------
+    images
+        (3, h, w) uint8 at the working resolution.
+    """
+    device = next(student.parameters()).device
+    answers = []
+    for image in images:
+        logits, _ = student(tail(tail.encode_head(image[None].float().to(device))))
+        most, answer = resize(merge_classes(logits), image.shape[-2:]).softmax(1)[0].max(0)
+        answers.append(answer.masked_fill(most < SURE, IGNORE).to(torch.uint8).cpu())
+    return answers

@@ -1,0 +1,61 @@
+"""Images without annotation, as a fit learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distillfss.errors import DataError
+from distillfss.io.decode import read_image, to_rgb8
+from distillfss.io.files import list_images
+from distillfss.preprocess import at_working_size
+
+MOST = 100
+"""Images that are learnt from, of any number. A step sees four views; more images would hardly be seen twice."""
+
+Item = TypeVar("Item")
+
+
+def working_images(images: Sequence[NDArray[np.uint8]] | str | Path, size: int) -> list[Tensor]:
+    """Up to ``MOST`` images, evenly spread over those given, each (3, h, w) uint8 at the working resolution.
+
+    Parameters
+    ----------
+    images
+        Pictures (see ``to_rgb8``), or a folder, file or pattern of them (see ``list_images``).
+    size
+        Working resolution.
+
+    Raises
+    ------
+    DataError
+        If there are none, or naming one that is no picture.
+    """
+    if isinstance(images, str | Path):
+        return [_small(read_image(path).pixels, size) for path in spread(list_images(images))]
+    if not len(images):
+        raise DataError("there are no images without annotation", cure="Pass some, or none at all: None")
+    return [_small(_checked(images[index], index), size) for index in spread(range(len(images)))]
+
+
+def spread(items: Sequence[Item]) -> list[Item]:
+    """Up to ``MOST`` of ``items``, at equal distances: neighbours in a film or a series are much alike."""
+    number = min(MOST, len(items))
+    return [items[index * len(items) // number] for index in range(number)]
+
+
+def _checked(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+    try:
+        return to_rgb8(image)
+    except DataError as fault:
+        raise DataError(f"unlabeled[{index}]: {fault.problem}", cure=fault.cure) from None
+
+
+def _small(pixels: NDArray[np.uint8], size: int) -> Tensor:
+    return at_working_size(pixels, size).to(torch.uint8)  # whole numbers: it shrinks bytes

@@ -1,0 +1,57 @@
+"""Images without annotation: which ones, how large, and what is refused."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distillfss.errors import DataError
+from distillfss.preprocess import at_working_size
+from distillfss.unlabeled import MOST, spread, working_images
+
+
+def test_a_hundred_at_most_evenly_spread():
+    assert MOST == 100
+    assert spread(list(range(7))) == list(range(7))
+    assert spread(list(range(250)))[:5] == [0, 2, 5, 7, 10]
+    assert len(spread(list(range(250)))) == 100
+    chosen = spread(list(range(10_050)))
+    assert len(set(chosen)) == 100
+    assert {b - a for a, b in pairwise(chosen)} == {100, 101}
+
+
+def test_folders_and_arrays_give_the_same_at_working_size(tmp_path: Path):
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, shape, dtype=np.uint8) for shape in ((300, 200, 3), (40, 50, 3))]
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    from_arrays = working_images(images, 96)
+    for found in (working_images(tmp_path, 96), working_images(str(tmp_path / "*.png"), 96)):
+        assert len(found) == 2
+        for one, two, image in zip(found, from_arrays, images, strict=True):
+            assert one.dtype == torch.uint8
+            assert torch.equal(one, two)
+            assert torch.equal(one.float(), at_working_size(image, 96))
+
+
+def test_grey_arrays_become_rgb():
+    grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    (image,) = working_images([grey], 64)
+    assert image.shape[0] == 3
+    assert torch.equal(image[0], image[2])
+
+
+def test_refusals_name_what_is_wrong(tmp_path: Path):
+    with pytest.raises(DataError, match="no images without annotation"):
+        working_images([], 96)
+    with pytest.raises(DataError, match=r"unlabeled\[1\]: "):
+        working_images([np.zeros((9, 9, 3), np.uint8), np.zeros((9,), np.uint8)], 96)
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        working_images(tmp_path, 96)
