@@ -141,6 +141,11 @@ class FitConfig:
         """How far of the way that student and backbone went together is kept."""
         return shots / (shots + self.adapt_prior)
 
+    @property
+    def backbone_learns(self) -> bool:
+        """Whether the backbone's later stages are to be learnt, where it has such."""
+        return self.backbone_rate > 0 and not self.instant
+
     def _steps(self, base: int, slope: int, shots: int) -> int:
         if self.instant:
             return 0

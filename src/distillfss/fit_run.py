@@ -173,8 +173,7 @@ class FitRun:
 
         Beside another model they do: its classes rest on them.
         """
-        still = self.config.backbone_rate == 0 or self.config.instant
-        if still or self.beside is not None or self.backbone.tail_from is None:
+        if not self.config.backbone_learns or self.beside is not None or self.backbone.tail_from is None:
             if self.unlabeled:
                 raise UsageError(
                     "images without annotation teach a backbone that learns, and this one does not",
@@ -191,22 +190,14 @@ class FitRun:
             batch = config.adapt_batch
             return ViewPool(seen, tail.encode_head, seed=seed, capacity=batch, refresh=batch)
 
-        of_support = views(augmenter, config.seed)
         steps, jitter = config.adapt_steps(shots), config.jitter
-        phases: list[Phase] = [Adapt(self.student, tail, of_support, probes, steps=steps, jitter=jitter)]
-        if self.unlabeled:
-            self_training = SelfTrain(
-                self.student,
-                tail,
-                of_support,
-                probes,
-                steps=steps,
-                jitter=jitter,
-                images=self.unlabeled,
-                views_of=lambda images, masks: views(augmenter.of(images, masks), config.seed + 1),
-            )
-            phases.append(self_training)
-        return phases
+        adapt = Adapt(self.student, tail, views(augmenter, config.seed), probes, steps=steps, jitter=jitter)
+        if not self.unlabeled:
+            return [adapt]
+        return [
+            adapt,
+            SelfTrain(adapt, self.unlabeled, lambda images, masks: views(augmenter.of(images, masks), config.seed + 1)),
+        ]
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
@@ -331,6 +322,7 @@ class FitRun:
             self.student.load_state_dict(student.state_dict())
             self.tail.load_state_dict(tail.state_dict())
             coming.begin()
+            self.distilled = {}  # there is no way back from here
         elif isinstance(coming, Adapt):
             self.distilled = {name: t.detach().clone() for name, t in self.student.state_dict().items()}
         self._phase += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted
@@ -77,7 +78,10 @@ def fit(
     config = FitConfig() if config is None else config
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
-    images = () if unlabeled is None else working_images(unlabeled, config.size)
+    images: Sequence[Tensor] = ()
+    if unlabeled is not None:
+        tell(Progress("prepare", 0, 1, "reading images without annotation"))
+        images = working_images(unlabeled, config.size)
     run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()

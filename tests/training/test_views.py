@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from distillfss.training.pool import Batch, ViewPool
 from distillfss.training.transfer import episode
 
 GEOMETRY = Strength(brightness=0, contrast=1, saturation=1, tint=1, blur=0, invert=0)
+STILL = replace(GEOMETRY, flip=0, rotation=0, zoom=1, stretch=1, shift=0)
 
 
 @pytest.mark.parametrize(
@@ -72,19 +74,7 @@ def test_masks_of_photographs_are_kept_at_twice_the_working_resolution():
 def test_flips_are_exact():
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     mask = np.random.default_rng(1).integers(0, 2, (64, 64)).astype(np.uint8)
-    flips = Strength(
-        flip=1.0,
-        rotation=0,
-        zoom=1,
-        stretch=1,
-        shift=0,
-        brightness=0,
-        contrast=1,
-        saturation=1,
-        tint=1,
-        blur=0,
-        invert=0,
-    )
+    flips = replace(STILL, flip=1.0)
     view = Augmenter(SupportSet.from_arrays([image], [mask]), 64, flips).view(0, 0)
     assert np.array_equal(view.mask.numpy(), mask[::-1, ::-1])
     np.testing.assert_allclose(view.image.permute(1, 2, 0).numpy(), image[::-1, ::-1], atol=0.1)
@@ -93,19 +83,7 @@ def test_flips_are_exact():
 def test_a_negative_is_exact_and_comes_as_often_as_said():
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     mask = np.eye(64, dtype=np.uint8)
-    still = Strength(
-        flip=0,
-        rotation=0,
-        zoom=1,
-        stretch=1,
-        shift=0,
-        brightness=0,
-        contrast=1,
-        saturation=1,
-        tint=1,
-        blur=0,
-        invert=0.3,
-    )
+    still = replace(STILL, invert=0.3)
     augmenter = Augmenter(SupportSet.from_arrays([image], [mask]), 64, still)
     pixels = torch.from_numpy(image).permute(2, 0, 1).float()
     negatives = 0
@@ -126,19 +104,7 @@ def test_turning_keeps_areas_on_a_wide_canvas():
     mask = np.zeros((128, 256), np.uint8)
     mask[44:84, 108:148] = 1
     support = SupportSet.from_arrays([np.zeros((128, 256, 3), np.uint8)], [mask])
-    turn = Strength(
-        flip=0,
-        rotation=30,
-        zoom=1,
-        stretch=1,
-        shift=0,
-        brightness=0,
-        contrast=1,
-        saturation=1,
-        tint=1,
-        blur=0,
-        invert=0,
-    )
+    turn = replace(STILL, rotation=30)
     augmenter = Augmenter(support, 181, turn)
     areas = [int((augmenter.view(0, seed).mask == 1).sum()) for seed in range(10)]
     assert all(abs(area - 1600) < 80 for area in areas)

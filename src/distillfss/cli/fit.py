@@ -80,8 +80,8 @@ before training."""
 @click.option(
     "--unlabeled",
     metavar="IMAGES",
-    help="A folder, or a pattern such as 'raw/*.jpg', of images without annotation to learn from as well: better, in "
-    "twice the time. Up to 100 of them are used.",
+    help="A folder, or a pattern such as 'raw/*.jpg', of images without annotation to learn from as well: mostly "
+    "better, in twice the time. Up to 100 of them are used.",
 )
 @click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a quarter faster.")
 @click.option(

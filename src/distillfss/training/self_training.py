@@ -8,7 +8,7 @@ away from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,31 +26,29 @@ SURE = 0.8
 
 
 class SelfTrain(Adapt):
-    """Goes on where adaptation ends: as many steps once more, half of their views of images without annotation.
+    """Goes on where ``before`` ends: as many steps once more, half of their views of images without annotation.
 
     Parameters
     ----------
+    before
+        Whose student, tail and views these are as well.
     images
         (3, h, w) uint8 each, without annotation.
     views_of
-        Makes views of images and their masks, as ``views`` are of the support. The others are those of ``Adapt``.
+        Makes views of images and their masks, as ``before.views`` are of the support.
     """
 
     name = "self-train"
 
     def __init__(
         self,
-        student: Student,
-        tail: LearningTail,
-        views: Views,
-        probes: Mapping[int, Tensor],
-        *,
-        steps: int,
-        jitter: float,
+        before: Adapt,
         images: Sequence[Tensor],
         views_of: Callable[[Sequence[Tensor], Sequence[Tensor]], Views],
     ) -> None:
-        super().__init__(student, tail, views, probes, steps=steps, jitter=jitter)
+        super().__init__(
+            before.student, before.tail, before.views, before.probes, steps=before.steps, jitter=before.jitter
+        )
         self.images = images
         self.answers: list[Tensor] = []
         self._views_of = views_of

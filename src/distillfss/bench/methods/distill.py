@@ -16,7 +16,8 @@ from distillfss.training.initial import AUTO
 
 TIME_OF_TRANSFER = 1.6
 """The student alone gets the time the teacher's fine-tuning and answers would have taken, in steps: 1.13 times the
-seconds of our fit with one class, 1.03 with three (5 shots, ``benchmarks/method_seconds.py``)."""
+seconds of our fit with one class, 1.03 with three (5 shots, ``benchmarks/method_seconds.py``) when the backbone did not
+learn yet; not measured since."""
 
 
 class Distill:
@@ -29,8 +30,6 @@ class Distill:
     """
 
     name = "distill"
-    learns_unlabeled = True
-    """Whether images without annotation are used, where there are any."""
 
     def __init__(self, settings: MethodSettings, changes: Mapping[str, Any] | None = None) -> None:
         self.settings = settings
@@ -45,14 +44,13 @@ class Distill:
         return {"config": vars(self.config)}
 
     def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
-        return fit(support, self.config, unlabeled=unlabeled if self.learns_unlabeled else None)
+        return fit(support, self.config, unlabeled=unlabeled if self.config.backbone_learns else None)
 
 
 class Instant(Distill):
     """``fit --instant``: the probe in closed form, attention and mixer as meta-trained; no gradient step."""
 
     name = "instant"
-    learns_unlabeled = False
 
     def knobs(self, settings: MethodSettings, *, varied: bool) -> dict[str, Any]:
         return {"instant": True, "estimate": not varied}
