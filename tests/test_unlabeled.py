@@ -40,6 +40,18 @@ def test_folders_and_arrays_give_the_same_at_working_size(tmp_path: Path):
             assert torch.equal(one.float(), at_working_size(image, 96))
 
 
+def test_files_are_read_as_the_support_was(tmp_path: Path):
+    rasterio = pytest.importorskip("rasterio")
+    bands = np.random.default_rng(1).integers(0, 4000, (4, 64, 64), dtype=np.uint16)
+    place = rasterio.transform.from_origin(500_000, 4_600_000, 10, 10)
+    how = {"width": 64, "height": 64, "count": 4, "dtype": "uint16", "crs": "EPSG:32633", "transform": place}
+    with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", **how) as file:
+        file.write(bands)
+    (found,) = working_images(tmp_path, 64, {"bands": [4, 3, 2], "range": [0, 4000]})
+    wanted = bands[[3, 2, 1]] / 4000 * 255
+    assert np.abs(found.numpy() - wanted).max() <= 1
+
+
 def test_grey_arrays_become_rgb():
     grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     (image,) = working_images([grey], 64)

@@ -81,7 +81,7 @@ def fit(
     images: Sequence[Tensor] = ()
     if unlabeled is not None:
         tell(Progress("prepare", 0, 1, "reading images without annotation"))
-        images = working_images(unlabeled, config.size)
+        images = working_images(unlabeled, config.size, support.reading)
     run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()

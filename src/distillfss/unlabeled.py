@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ MOST = 100
 Item = TypeVar("Item")
 
 
-def working_images(images: Sequence[NDArray[np.uint8]] | str | Path, size: int) -> list[Tensor]:
+def working_images(
+    images: Sequence[NDArray[np.uint8]] | str | Path, size: int, reading: Mapping[str, Any] | None = None
+) -> list[Tensor]:
     """Up to ``MOST`` images, evenly spread over those given, each (3, h, w) uint8 at the working resolution.
 
     Parameters
@@ -31,6 +33,8 @@ def working_images(images: Sequence[NDArray[np.uint8]] | str | Path, size: int) 
         Pictures (see ``to_rgb8``), or a folder, file or pattern of them (see ``list_images``).
     size
         Working resolution.
+    reading
+        Bands and range that files are to be read with, as ``SupportSet.reading`` has them.
 
     Raises
     ------
@@ -38,7 +42,9 @@ def working_images(images: Sequence[NDArray[np.uint8]] | str | Path, size: int) 
         If there are none, or naming one that is no picture.
     """
     if isinstance(images, str | Path):
-        return [_small(read_image(path).pixels, size) for path in spread(list_images(images))]
+        how = reading or {}
+        bands, value_range = how.get("bands"), how.get("range")
+        return [_small(read_image(path, bands, value_range).pixels, size) for path in spread(list_images(images))]
     if not len(images):
         raise DataError("there are no images without annotation", cure="Pass some, or none at all: None")
     return [_small(_checked(images[index], index), size) for index in spread(range(len(images)))]
