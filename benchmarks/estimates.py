@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import Any
 
 from distillfss.bench.results import ResultsFolder
-from distillfss.quality.calibration import Expected, expected, expected_mean
+from distillfss.quality.calibration import LEARNING, Expected, expected, expected_mean
 from distillfss.quality.outcomes import Outcome
 
 
@@ -23,7 +23,7 @@ def of_row(row: dict[str, Any]) -> tuple[Expected, float]:
     """(what the fit said, what was found) of a finished cell."""
     fields = ("images", "start", "validated", "error", "trivial")
     outcomes = [Outcome(**{name: found[name] for name in fields}) for found in row["estimate"]["classes"].values()]
-    return expected_mean([expected(outcome) for outcome in outcomes]), row["result"]["foreground_iou_384"]
+    return expected_mean([expected(outcome, LEARNING) for outcome in outcomes]), row["result"]["foreground_iou_384"]
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from distillfss.artifact import ModelInfo, tensors_sha256
 from distillfss.models.student import Student
 from distillfss.models.tail import LearningTail
 from distillfss.quality.advice import advice
+from distillfss.quality.calibration import FROZEN, INSTANT, LEARNING
 from distillfss.quality.estimate import Estimate, estimate
 from distillfss.quality.outcomes import outcomes
 from distillfss.quality.strangeness import limit, middle
@@ -54,7 +55,7 @@ def estimate_of(run: FitRun) -> Estimate | None:
         run.support.class_names,
         found,
         images=len(run.plain),
-        instant=run.config.instant,
+        gain=INSTANT if run.config.instant else FROZEN if run.tail is None else LEARNING,
         seconds=run.validation.seconds,
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distillfss.quality.advice import advice
+from distillfss.quality.calibration import FROZEN
 from distillfss.quality.estimate import estimate
 from distillfss.quality.outcomes import outcomes
 
@@ -20,7 +21,7 @@ def said(masks: list[np.ndarray], rows: list[list[float]]) -> list[str]:
     after = np.array(rows)[:, None]
     found = outcomes(after, after, masks)
     names = [f"image_{place}" for place in range(len(masks))]
-    return advice(estimate(["crack"], found, images=len(masks), instant=False, seconds=0), after, names, masks, 96)
+    return advice(estimate(["crack"], found, images=len(masks), gain=FROZEN, seconds=0), after, names, masks, 96)
 
 
 LOST, FOUND = [0.0, 300, 1600], [1600.0, 10, 10]

@@ -18,9 +18,6 @@ COVERAGE = 0.8
 """Share of intervals that hold what is found later."""
 QUANTILE = 1.2816
 """Of the normal distribution, for that share."""
-GAIN, INSTANT_GAIN = 0.6, 0.2
-"""What the whole fit with all images adds to what a fold found, in logits of IoU; and a model without steps to what the
-teacher found that it is made of."""
 WHOLE_GAIN_UP_TO = 5
 """Images of a class. With more, what a fold lacks is worth less, in proportion: with 25 images next to nothing."""
 TYPICAL, SPREAD = 0.0, 0.9
@@ -43,6 +40,31 @@ LEAST_IOU = 0.03
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What a model has that a fold of its cross-validation lacked, in logits of IoU.
+
+    Attributes
+    ----------
+    more
+        From steps and images.
+    backbone
+        From a backbone that learnt: worth as much with many images.
+    """
+
+    more: float
+    backbone: float = 0.0
+
+    def of(self, images: int) -> float:
+        """For a class that this many images show."""
+        return self.more * min(1.0, WHOLE_GAIN_UP_TO / images) + self.backbone
+
+
+INSTANT, FROZEN, LEARNING = Gain(0.2), Gain(0.6), Gain(0.6, backbone=0.3)
+"""Of a model without steps (its folds are the teacher that it is made of); of whole fits, on a backbone that stays as
+it is and on one that learns."""
+
+
+@dataclass(frozen=True)
 class Expected:
     """IoU to be expected on new images, and the interval that holds it in 8 cases of 10. All from 0 to 1."""
 
@@ -62,15 +84,15 @@ class Expected:
         return max(self.high - self.iou, self.iou - self.low) / QUANTILE
 
 
-def expected(outcome: Outcome, *, instant: bool = False) -> Expected:
+def expected(outcome: Outcome, gain: Gain) -> Expected:
     """What one class will reach.
 
     Parameters
     ----------
     outcome
         Of cross-validation.
-    instant
-        Whether the model takes no step, nor did what was validated.
+    gain
+        By what kind of model.
     """
     if outcome.images < 2:
         return Expected.around(UNSEEN, UNSEEN_DEVIATION)
@@ -79,8 +101,8 @@ def expected(outcome: Outcome, *, instant: bool = False) -> Expected:
     # the slope of the logit, which near 0 and 1 would make any error endless
     error = max(outcome.error, LEAST_ERROR) / max(found * (1 - found), LEAST_SLOPE)
     weight = SPREAD**2 / (SPREAD**2 + error**2 + NOISE**2 / outcome.images)
-    gain = (INSTANT_GAIN if instant else GAIN) * min(1.0, WHOLE_GAIN_UP_TO / outcome.images)
-    return Expected.around(_iou(TYPICAL + weight * (_logit(found) + gain - TYPICAL)), deviation)
+    measured = _logit(found) + gain.of(outcome.images)
+    return Expected.around(_iou(TYPICAL + weight * (measured - TYPICAL)), deviation)
 
 
 def _logit(iou: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distillfss.quality.calibration import Expected, expected, expected_mean
+from distillfss.quality.calibration import INSTANT, Expected, Gain, expected, expected_mean
 from distillfss.quality.outcomes import Outcome
 
 
@@ -61,27 +61,26 @@ class Estimate:
         }
 
 
-def estimate(names: Sequence[str], found: Sequence[Outcome], *, images: int, instant: bool, seconds: float) -> Estimate:
+def estimate(names: Sequence[str], found: Sequence[Outcome], *, images: int, gain: Gain, seconds: float) -> Estimate:
     """What to expect of a model, from what cross-validation found for its classes.
 
     Parameters
     ----------
     images
         Size of the support.
-    instant
-        Whether the model takes no step.
+    gain
+        What kind of model it is.
     seconds
         Time the cross-validation took.
     """
     each = tuple(
-        ClassEstimate(name, expected(outcome, instant=instant), outcome)
-        for name, outcome in zip(names, found, strict=True)
+        ClassEstimate(name, expected(outcome, gain), outcome) for name, outcome in zip(names, found, strict=True)
     )
     return Estimate(
         classes=each,
         mean=expected_mean([one.expected for one in each]),
         trivial=max(outcome.trivial for outcome in found) / len(found),
-        instant=math.fsum(outcome.start for outcome in found) / len(found) if images > 1 and not instant else None,
+        instant=math.fsum(outcome.start for outcome in found) / len(found) if images > 1 and gain != INSTANT else None,
         seconds=seconds,
     )
 
