@@ -85,7 +85,7 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
-@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 14, 19, 20, 23, 28, 30])
+@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 11, 13, 14, 17, 22, 24])
 def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
     """In the first phase, at the seam, during the cross-validation, which comes then, and in the other phases."""
     support = square_support(3)
@@ -94,7 +94,7 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
         whole.advance()
     first = FitRun(support, QUICK, lambda _: None)
     transfer, validation = QUICK.transfer_steps(3), first.validation.steps_in_all
-    assert (transfer, validation) == (7, 12)
+    assert (transfer, validation) == (7, 6)
     for _ in range(stop_at):
         first.advance()
     assert first.validating == (transfer <= stop_at < transfer + validation)
