@@ -15,6 +15,7 @@ from distillfss.errors import UsageError
 from distillfss.fit_run import FitRun
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
+from distillfss.training import self_training
 from distillfss.training.adapt import Adapt
 from distillfss.training.augment import STRONG, Augmenter
 from distillfss.training.losses import segmentation_loss
@@ -25,6 +26,12 @@ from distillfss.unlabeled import working_images
 
 QUICK = FitConfig(size=96, effort=0.05, pool_views=4, adapt_batch=3, estimate=False)
 WITHOUT = [square_pair(seed)[0] for seed in (31, 32, 33, 34)]
+
+
+@pytest.fixture(autouse=True)
+def four_are_many(monkeypatch):
+    """So that they have all the steps there are."""
+    monkeypatch.setattr(self_training, "MOST", len(WITHOUT))
 
 
 def make_run(config: FitConfig = QUICK) -> FitRun:
@@ -56,6 +63,13 @@ def test_it_begins_with_what_adaptation_leaves_and_ends_with_what_it_learnt_itse
     assert sum(not torch.equal(done[name], begun[name]) for name in begun) > 50
     assert run.segmenter().summary["steps"]["self-train"] == QUICK.adapt_steps(3)
     assert run.segmenter().summary["unlabeled"] == 4
+
+
+@pytest.mark.parametrize(("most", "steps"), [(4, 4), (8, 2), (100, 1)])
+def test_few_images_have_few_steps(monkeypatch, most, steps):
+    monkeypatch.setattr(self_training, "MOST", most)
+    assert QUICK.adapt_steps(3) == 4
+    assert make_run()._phases[3].steps == steps
 
 
 class Sayer(nn.Module):

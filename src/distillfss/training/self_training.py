@@ -20,6 +20,7 @@ from distillfss.models.tail import LearningTail
 from distillfss.training.adapt import Adapt, annotation_loss
 from distillfss.training.losses import IGNORE
 from distillfss.training.pool import Views
+from distillfss.unlabeled import MOST
 
 SURE = 0.8
 """A pixel whose likeliest class has less is left out."""
@@ -27,6 +28,8 @@ SURE = 0.8
 
 class SelfTrain(Adapt):
     """Goes on where ``before`` ends: as many steps once more, half of their views of images without annotation.
+
+    With fewer images than ``MOST`` the steps are fewer in proportion, so that none is learnt by heart.
 
     Parameters
     ----------
@@ -46,9 +49,8 @@ class SelfTrain(Adapt):
         images: Sequence[Tensor],
         views_of: Callable[[Sequence[Tensor], Sequence[Tensor]], Views],
     ) -> None:
-        super().__init__(
-            before.student, before.tail, before.views, before.probes, steps=before.steps, jitter=before.jitter
-        )
+        steps = max(1, round(before.steps * min(1.0, len(images) / MOST)))
+        super().__init__(before.student, before.tail, before.views, before.probes, steps=steps, jitter=before.jitter)
         self.images = images
         self.answers: list[Tensor] = []
         self._views_of = views_of
