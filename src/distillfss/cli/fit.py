@@ -83,7 +83,7 @@ before training."""
     help="A folder, or a pattern such as 'raw/*.jpg', of images without annotation to learn from as well: mostly "
     "better, in twice the time. Up to 100 of them are used.",
 )
-@click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a quarter faster.")
+@click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a little faster.")
 @click.option(
     "--strict", is_flag=True, help="Exit with 7 if a class is not clearly better than trivial; the model is written."
 )
