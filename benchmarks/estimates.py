@@ -4,7 +4,8 @@
     python benchmarks/estimates.py RESULTS [--picture FILE.png]
 
 The expectations are computed anew from what cross-validation found, with the constants of this checkout's
-``quality/calibration.py``, for a backbone that learns: results from before it did are not to be judged by them. Prints a Markdown table; needs matplotlib for the picture.
+``quality/calibration.py``, for a backbone that learns: results from before it did
+are not to be judged by them. Prints a Markdown table; needs matplotlib for the picture.
 """
 
 from __future__ import annotations
