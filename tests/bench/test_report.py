@@ -133,12 +133,21 @@ def arena_of_two_sets() -> Arena:
 def test_means_over_data_sets_by_hand():
     table = overall.mean_table(arena_of_two_sets())
     assert table is not None
-    assert table.header == ("method", "5 shots")  # with 25 there is one set with every method
-    assert set(table.rows) == {("distill", "50.0"), ("decoder", "48.0"), ("unet", "failed")}
-    assert [table.rows[row][0] for row, _ in table.best] == ["distill"]
-    assert "(one, two)" in table.note
+    assert table.header == ("method", "5 shots", "25 shots")
+    assert set(table.rows) == {("distill", "50.0", "60.0"), ("decoder", "48.0", "40.0"), ("unet", "failed", "–")}
+    assert [(table.rows[row][0], column) for row, column in sorted(table.best)] == [("distill", 1), ("distill", 2)]
+    assert "(one, two). –: not run on all" in table.note
     (alone,) = summarise([make_row(), make_row(method="other")]).arenas
     assert overall.mean_table(alone) is None
+
+
+def test_means_are_over_the_same_seeds_by_hand():
+    rows = [make_row(dataset, "distill", seed=seed, iou=0.5) for dataset in ("one", "two") for seed in (0, 1)]
+    rows += [make_row(dataset, "decoder", seed=seed, iou=0.4) for dataset in ("one", "two") for seed in (0, 1)]
+    rows += [make_row(dataset, "unet", iou=0.9) for dataset in ("one", "two", "three")]
+    table = overall.mean_table(summarise(rows).arenas[0])
+    assert table is not None
+    assert set(table.rows) == {("distill", "50.0"), ("decoder", "40.0"), ("unet", "–")}
 
 
 def test_differences_to_our_method_by_hand():

@@ -4,39 +4,61 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 
 from distillfss.bench.report.tables import NOTHING, Table, best_places, shots_text
-from distillfss.bench.summary import Arena, Entry
+from distillfss.bench.summary import Arena
 
 OURS = "distill"
 """The method others are compared with."""
 
 
 def mean_table(arena: Arena) -> Table | None:
-    """Mean IoU over the data sets; None where no two of them can be averaged."""
-    contests = {k: sorted(d for d, shots in arena.ranks.contests if shots == k) for k in arena.ranks.by_shots}
-    contests = {k: datasets for k, datasets in contests.items() if len(datasets) > 1}
-    if not contests:
-        return None
-    means = {
-        label: [_mean([arena.entries[dataset, k, label] for dataset in datasets]) for k, datasets in contests.items()]
-        for label in arena.labels
-    }
-    rows = [
-        (label, *(f"{100 * value:.1f}" if math.isfinite(value) else "failed" for value in values))
-        for label, values in means.items()
+    """Mean IoU over the data sets, of every method that was run on all of them; None where no two can be compared.
+
+    With a number of shots, data sets and seeds are those of the method with the most cells.
+    """
+    grounds = {k: _ground(arena, k) for k in arena.shots()}
+    means = {label: {k: _mean_on(arena, k, label, ground) for k, ground in grounds.items()} for label in arena.labels}
+    shots = [
+        k
+        for k, ground in grounds.items()
+        if len(ground) > 1 and sum(found[k] is not None for found in means.values()) > 1
     ]
-    over = "; ".join(f"{shots_text(k)}: {', '.join(datasets)}" for k, datasets in contests.items())
-    if len({tuple(datasets) for datasets in contests.values()}) == 1:
-        over = ", ".join(next(iter(contests.values())))
-    note = f"Mean over the data sets of the median foreground IoU over the seeds, in per cent at 384×384 ({over})."
-    return Table(
-        "Mean over data sets",
-        note,
-        ("method", *map(shots_text, contests)),
-        tuple(rows),
-        best_places(list(means.values())),
-    )
+    if not shots:
+        return None
+    shown = {label: [found[k] for k in shots] for label, found in means.items()}
+    rows = [(label, *map(_percent, values)) for label, values in shown.items()]
+    over = {k: ", ".join(sorted(grounds[k])) for k in shots}
+    same = len(set(over.values())) == 1
+    where = over[shots[0]] if same else "; ".join(f"{shots_text(k)}: {names}" for k, names in over.items())
+    note = f"Mean over the data sets of the median foreground IoU over the seeds, in per cent at 384×384 ({where})."
+    if any(value is None for values in shown.values() for value in values):
+        note += f" {NOTHING}: not run on all of them with all of the seeds."
+    figures = [[-math.inf if value is None else value for value in values] for values in shown.values()]
+    return Table("Mean over data sets", note, ("method", *map(shots_text, shots)), tuple(rows), best_places(figures))
+
+
+def _ground(arena: Arena, shots: int) -> dict[str, frozenset[int]]:
+    """Data sets, each with its seeds, of the method that was run most with so many shots."""
+    found: list[dict[str, frozenset[int]]] = []
+    for label in arena.labels:
+        entries = {dataset: arena.entry(dataset, shots, label) for dataset in arena.datasets}
+        found.append({dataset: entry.seeds for dataset, entry in entries.items() if entry})
+    return max(found, key=lambda ground: sum(map(len, ground.values())))
+
+
+def _mean_on(arena: Arena, shots: int, label: str, ground: Mapping[str, frozenset[int]]) -> float | None:
+    """Mean score of a method; None unless it was run on these data sets with these seeds."""
+    entries = [arena.entry(dataset, shots, label) for dataset in ground]
+    scores = [e.score for e, seeds in zip(entries, ground.values(), strict=True) if e and e.seeds == seeds]
+    return statistics.fmean(scores) if len(scores) == len(ground) else None
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{100 * value:.1f}" if math.isfinite(value) else "failed"
 
 
 def difference_table(arena: Arena, ours: str = OURS) -> Table | None:
@@ -66,7 +88,3 @@ def _ahead(arena: Arena, shots: int, ours: str, other: str) -> str:
         return ""
     lowest = min(found, key=lambda dataset: found[dataset])
     return f"{statistics.fmean(found.values()):+.1f} ({len(found)}; {found[lowest]:+.1f} on {lowest})"
-
-
-def _mean(entries: list[Entry]) -> float:
-    return statistics.fmean(entry.score for entry in entries)
