@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillfss.backbones.base import Backbone, Layer
+from distillfss.backbones.depthwise import depthwise_conv2d
 
 BATCH_NORM_EPS = 1e-3
 
@@ -79,6 +80,8 @@ class SameConv2d(nn.Conv2d):
         if self.stride[0] > 1:
             pad_h, pad_w = (self._missing(size) for size in x.shape[-2:])
             x = F.pad(x, (pad_w // 2, pad_w - pad_w // 2, pad_h // 2, pad_h - pad_h // 2))
+        if self.groups == self.in_channels:
+            return depthwise_conv2d(x, self.weight, self.bias, self.stride[0], int(self.padding[0]))
         return super().forward(x)
 
     def _missing(self, size: int) -> int:

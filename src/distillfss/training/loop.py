@@ -72,7 +72,7 @@ class PhaseRunner:
     def _optimizer(self) -> torch.optim.AdamW:
         # made for the first step: the first optimiser of a process imports much of PyTorch, a third of an instant model
         groups = [{"params": parameters, "lr": peak} for parameters, peak in self._groups]
-        return torch.optim.AdamW(groups, weight_decay=self._weight_decay)
+        return torch.optim.AdamW(groups, weight_decay=self._weight_decay, fused=True)
 
     @property
     def done(self) -> bool:
