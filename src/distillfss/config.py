@@ -53,7 +53,8 @@ class FitConfig:
     answer_shots
         Support images the teacher is shown when it answers a view for the student.
     crop
-        Share of a query's height and width that a transfer step looks at, each time another part of it.
+        Share of a query's height and width that a transfer step looks at, each time another part of it; so does a step
+        of distillation, where the backbone learns after it, from whole views.
     jitter
         How far the channels' gains and offsets are changed at random in every training step, in units of their
         deviation over the support; 0 leaves features as they are.
@@ -69,7 +70,7 @@ class FitConfig:
         If False, no teacher is fine-tuned or asked: the student learns from the annotation alone, its mixer from
         ``init``. There to be compared with.
     estimate
-        Whether the fit says how good the model will be on new images, by cross-validation: 5 to 8 % of the time.
+        Whether the fit says how good the model will be on new images, by cross-validation, beside the first phase.
     answer_weight, map_weight
         Weights of the teacher's logits and of its coarse maps beside the annotation's weight of 1.
     """

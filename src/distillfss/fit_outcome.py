@@ -46,8 +46,8 @@ def segmenter_of(run: FitRun) -> Segmenter:
 
 
 def estimate_of(run: FitRun) -> Estimate | None:
-    """What to expect of the model on new images; None before the cross-validation is through, or without one."""
-    if run.validation is None or run.validating:
+    """What to expect of the model on new images; None before the fit is done, or without a cross-validation."""
+    if run.validation is None or not run.done:
         return None
     before, after = run.validation.before.numpy(), run.validation.after.numpy()
     found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in run.plain])

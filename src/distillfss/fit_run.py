@@ -32,6 +32,7 @@ from distillfss.training.augment import STRONG, Augmenter, Strength
 from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
 from distillfss.training.distill import Distill
 from distillfss.training.initial import SCRATCH, initialise
+from distillfss.training.lanes import at_once
 from distillfss.training.loop import Phase, PhaseRunner
 from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
@@ -121,6 +122,7 @@ class FitRun:
                 self.probe = unheard(self.probe)
                 probes = {source: unheard(weights) for source, weights in probes.items()}
         self.validation = self._validation(first_views, probes) if config.estimate else None
+        self.tail = self._learning_tail()
         self._phases: list[Phase] = [
             Transfer(
                 self.teacher,
@@ -143,13 +145,14 @@ class FitRun:
                 steps=config.distill_steps(shots),
                 batch=config.batch(ways),
                 shots=config.answer_shots,
+                # what crops lose, the whole views of adaptation bring back
+                crop=1.0 if self.tail is None else config.crop,
                 jitter=config.jitter,
                 answer_weight=config.answer_weight if config.use_teacher else 0,
                 map_weight=config.map_weight if config.use_teacher else 0,
                 rivals=rivals,
             ),
         ]
-        self.tail = self._learning_tail()
         if self.tail is not None:
             self._phases += self._learning_phases(self.tail, augmenter.at(STRONG), probes)
         self.distilled: dict[str, Tensor] = {}
@@ -291,7 +294,7 @@ class FitRun:
 
     @property
     def validating(self) -> bool:
-        """Whether the cross-validation, which comes between the phases, is under way."""
+        """Whether there are steps of the cross-validation left, more than fine-tuning had to put beside them."""
         return self.handed_over and self.validation is not None and not self.validation.done
 
     def progress(self, message: str) -> Progress:
@@ -304,15 +307,26 @@ class FitRun:
         """Take one step; what there is to say about it."""
         message = "no step to take"
         if self.validation is not None and self.validating:
-            self.validation.advance()
+            at_once(CrossValidation.advance, [self.validation])
             message = ""
         elif not self._runner.done:
-            message = f"loss {self._runner.advance():.3f}"
+            message = f"loss {self._step():.3f}"
         if self._runner.done and not self._last:
             if not self.handed_over:
                 self._hand_over()
             self._begin_next_phase()
         return message
+
+    def _step(self) -> float:
+        """One step of the phase; beside one of fine-tuning, which is short, one of the cross-validation."""
+        if self.handed_over:
+            return self._runner.advance()
+        steps: list[Callable[[], float | None]] = [self._runner.advance]
+        if self.validation is not None and not self.validation.done:
+            steps.append(self.validation.advance)
+        loss = at_once(lambda step: step(), steps)[0]
+        assert loss is not None
+        return loss
 
     def _begin_next_phase(self) -> None:
         coming = self._phases[self._phase + 1]

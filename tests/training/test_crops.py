@@ -6,6 +6,7 @@ import torch
 
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import positional_encoding
+from distillfss.models.student import DistilledAttention, Student
 from distillfss.models.teacher import Teacher
 from distillfss.training.crops import Crops
 from distillfss.training.pool import Batch, EncodedView
@@ -90,4 +91,20 @@ def test_coarse_maps_of_a_crop_are_the_crop_of_coarse_maps():
     for found, everything in zip(of_part, of_whole, strict=True):
         torch.testing.assert_close(found, crops(everything.split(1)), rtol=1e-4, atol=1e-5)
     lost = teacher.coarse_maps(part.features, tokens)
+    assert not torch.allclose(lost[0], of_part[0], atol=1e-3)
+
+
+@torch.no_grad()
+def test_coarse_maps_of_a_students_crop_likewise():
+    queries, crops = views(3), Crops(CANVAS, 2 / 3, 3, np.random.default_rng(5))
+    torch.manual_seed(2)
+    student = Student(LAYERS, 2)
+    for attention in student.attention:
+        assert isinstance(attention, DistilledAttention)
+        attention.attention.position_gain.fill_(0.7)
+    _, of_part = student(Batch.of(queries, crops).features, encoding=crops.encoding)
+    _, of_whole = student(Batch.of(queries).features)
+    for found, everything in zip(of_part, of_whole, strict=True):
+        torch.testing.assert_close(found, crops(everything.split(1)), rtol=1e-4, atol=1e-5)
+    _, lost = student(Batch.of(queries, crops).features)
     assert not torch.allclose(lost[0], of_part[0], atol=1e-3)

@@ -85,27 +85,28 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
-@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 11, 13, 14, 17, 22, 24])
+@pytest.mark.parametrize("stop_at", [0, 3, 5, 7, 8, 12, 15, 16, 20, 22])
 def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
-    """In the first phase, at the seam, during the cross-validation, which comes then, and in the other phases."""
+    """In the first phase, with the cross-validation beside it, at the seams, and in the other phases."""
     support = square_support(3)
     whole = FitRun(support, QUICK, lambda _: None)
     while not whole.done:
         whole.advance()
     first = FitRun(support, QUICK, lambda _: None)
-    transfer, validation = QUICK.transfer_steps(3), first.validation.steps_in_all
-    assert (transfer, validation) == (7, 6)
+    transfer, distill, validation = QUICK.transfer_steps(3), QUICK.distill_steps(3), first.validation.steps_in_all
+    assert (transfer, distill, validation) == (7, 9, 6)
     for _ in range(stop_at):
         first.advance()
-    assert first.validating == (transfer <= stop_at < transfer + validation)
+    assert first.validation.steps_done == min(stop_at, validation)
     assert first.handed_over == (stop_at >= transfer)
-    assert first.adapts == (stop_at >= transfer + validation + QUICK.distill_steps(3))
+    assert first.adapts == (stop_at >= transfer + distill)
     save_state(tmp_path / "state", first.state(), "print")
     second = FitRun(support, QUICK, lambda _: None)
     found = load_state(tmp_path / "state", "print")
     assert found is not None
     second.restore(found)
-    assert second.steps_done == stop_at - min(max(stop_at - transfer, 0), validation)
+    assert second.steps_done == stop_at
+    assert second.validation.steps_done == min(stop_at, validation) // 2 * 2  # a fold that was not done starts over
     while not second.done:
         second.advance()
     assert_same(whole.segmenter(), second.segmenter())
@@ -114,6 +115,19 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
         assert torch.equal(tensor, second.segmenter().parts[0].state_dict()[name]), name
     steps = {"transfer": 7, "distill": QUICK.distill_steps(3), "adapt": QUICK.adapt_steps(3)}
     assert whole.segmenter().summary["steps"] == steps
+
+
+def test_what_fine_tuning_leaves_of_the_cross_validation_comes_after_it():
+    alone = FitRun(square_support(3), replace(QUICK, use_teacher=False), lambda _: None)
+    assert alone.steps_in_all == QUICK.distill_steps(3) + QUICK.adapt_steps(3)
+    alone.advance()  # there is no fine-tuning, only the seam
+    seen = []
+    while alone.validating:
+        seen.append((alone.validation.steps_done, alone.steps_done, alone.progress("").phase))
+        alone.advance()
+    assert seen == [(step, 0, "validate") for step in range(6)]
+    alone.advance()
+    assert alone.steps_done == 1
 
 
 def test_the_backbones_later_stages_learn_and_nothing_else_of_it(tmp_path):
@@ -261,10 +275,8 @@ def test_progress_starts_at_once_and_counts_to_the_end():
     assert seen[0].phase == "prepare"
     steps = [p for p in seen if p.phase in ("transfer", "distill", "adapt")]
     assert [p.step for p in steps] == list(range(1, steps[-1].steps + 1))
-    validating = [p for p in seen if p.phase == "validate"]
-    assert [p.step for p in validating] == list(range(validating[-1].steps))
     assert [p.phase for p in seen if p.phase != "prepare"] == sorted(
-        (p.phase for p in seen if p.phase != "prepare"), key=["transfer", "validate", "distill", "adapt"].index
+        (p.phase for p in seen if p.phase != "prepare"), key=["transfer", "distill", "adapt"].index
     )
     assert {p.steps for p in steps} == {steps[-1].steps}
 

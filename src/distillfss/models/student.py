@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillfss.backbones.base import Layer
-from distillfss.models.attention import CoarseAttention, attend
+from distillfss.models.attention import CoarseAttention, Encoding, attend, positional_encoding
 from distillfss.models.clusters import Clusters, cluster
 from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers
 from distillfss.models.probe import probe_map, probe_width
@@ -72,9 +72,10 @@ class DistilledAttention(nn.Module):
         self.values.copy_(clusters.values)
         self.get_buffer("log_weights").copy_(clusters.log_weights)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) to coarse maps (B, n, 2, h, w)."""
-        shares = attend(self.attention.queries(features), self.keys, self.values, bias=self.get_buffer("log_weights"))
+    def forward(self, features: Tensor, encoding: Encoding = positional_encoding) -> Tensor:
+        """(B, C, h, w) to coarse maps (B, n, 2, h, w); ``encoding`` as in ``CoarseAttention.forward``."""
+        queries = self.attention.queries(features, encoding)
+        shares = attend(queries, self.keys, self.values, bias=self.get_buffer("log_weights"))
         look_alikes = shares.transpose(1, 2).unflatten(2, features.shape[-2:])
         background, foreground = cosines(features, F.normalize(self.prototypes, dim=-1)).unbind(2)
         return torch.stack([look_alikes, foreground - background], dim=2)
@@ -112,14 +113,22 @@ class Student(nn.Module):
             assert isinstance(theirs, CoarseAttention)
             own.take_over(theirs, features, shares, seed)
 
-    def forward(self, query: Sequence[Tensor], probe: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, query: Sequence[Tensor], probe: Tensor | None = None, encoding: Encoding = positional_encoding
+    ) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid.
 
-        For images of the support, whose own pixels are in the student's probe, ``probe`` (B, n, D + 1) is to be that
-        of the others.
+        Parameters
+        ----------
+        query
+            (B, C_l, h_l, w_l) each.
+        probe
+            (B, n, D + 1). For images of the support, whose own pixels are in the student's probe, that of the others.
+        encoding
+            Where the query's tokens lie; other than the default if it is a part of its image.
         """
         maps = [
-            attention(at_coarse_stride(query[index], self.layers[index]))
+            attention(at_coarse_stride(query[index], self.layers[index]), encoding)
             for attention, index in zip(self.attention, self.coarse, strict=True)
         ]
         probe = self.get_buffer("probe") if probe is None else probe

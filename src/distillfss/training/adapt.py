@@ -20,8 +20,9 @@ from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.tail import LearningTail
 from distillfss.training.jitter import jittered
+from distillfss.training.lanes import answers, halves
 from distillfss.training.losses import segmentation_loss
-from distillfss.training.pool import Batch, EncodedView, Views
+from distillfss.training.pool import Batch, EncodedView, Views, side_by_side
 from distillfss.training.targets import every_other_pixel
 from distillfss.training.transfer import probes_of
 
@@ -88,8 +89,15 @@ def annotation_loss(
     jitter
         See ``training.jitter``.
     """
-    batch = Batch.of(views)
-    seen = jittered(tail(batch.features), jitter, random)
-    logits, _ = student(seen, probes)
-    target = every_other_pixel(batch.masks, random)
-    return segmentation_loss(resize(merge_classes(logits), target.shape[-2:]), target)
+    parts = halves(len(views), views[0].mask.device)
+
+    def answer(part: tuple[slice, np.random.Generator]) -> tuple[Tensor]:
+        at, own = part
+        seen = jittered(tail(Batch.of(views[at]).features), jitter, own)
+        logits, _ = student(seen, None if probes is None else probes[at])
+        return (merge_classes(logits),)
+
+    learning = [p for module in (student, tail) for p in module.parameters() if p.requires_grad]
+    (merged,) = answers(answer, list(zip(parts, random.spawn(len(parts)), strict=True)), learning)
+    target = every_other_pixel(side_by_side([view.mask for view in views]), random)
+    return segmentation_loss(resize(merged, target.shape[-2:]), target)

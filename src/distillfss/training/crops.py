@@ -1,11 +1,12 @@
-"""Crops of encoded views: where the teacher is fine-tuned, a step looks at a part of every query, for less work.
+"""Crops of encoded views: a step of fine-tuning or distillation looks at a part of every view, for less work.
 
-What is cropped are features: the backbone has seen the whole view, and every token knows its place in it. Distillation
-looks at whole views; there, crops lost a point (``docs/experiments.md``).
+What is cropped are features: the backbone has seen the whole view, and every token knows its place in it. A student
+that is not adapted afterwards is distilled from whole views; there, crops lost a point (``docs/experiments.md``).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,6 +50,12 @@ class Crops:
                 for part, (top, left) in zip(parts, self._corners, strict=True)
             ]
         )
+
+    def of(self, part: slice) -> Crops:
+        """Those of some of the views."""
+        some = copy.copy(self)
+        some._corners = self._corners[part]
+        return some
 
     def encoding(self, channels: int, height: int, width: int) -> Tensor:
         """The positional encoding of a map's rectangles, h' by w': (B, h' * w', channels)."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.training.crops import Crops
 from distillfss.training.jitter import jittered
+from distillfss.training.lanes import answers, at_once, halves
 from distillfss.training.losses import IGNORE, coarse_map_loss, segmentation_loss, soft_target_loss
 from distillfss.training.pool import Batch, EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
@@ -48,6 +51,8 @@ class Distill:
         Of every support image, the probe of the others.
     batch, shots
         Views per step; support images the teacher is shown per view.
+    crop
+        Share of a view's height and width that the student looks at in a step, each time another part of it.
     jitter
         Strength of the jitter of what the student sees, see ``training.jitter``; the teacher sees views as they are.
     answer_weight, map_weight
@@ -69,6 +74,7 @@ class Distill:
         steps: int,
         batch: int,
         shots: int,
+        crop: float,
         jitter: float,
         answer_weight: float,
         map_weight: float,
@@ -83,6 +89,7 @@ class Distill:
         self.steps = steps
         self.batch = batch
         self.shots = shots
+        self.crop = crop
         self.jitter = jitter
         self.answer_weight = answer_weight
         self.map_weight = map_weight
@@ -95,31 +102,47 @@ class Distill:
         window = self.pool.advance(pool_step)
         random = self.pool.random(pool_step)
         views = [window[int(i)] for i in random.permutation(len(window))[: self.batch]]
-        batch = Batch.of(views)
-        seen = jittered(batch.features, self.jitter, random)
-        logits, maps = self.student(seen, probes_of(views, self.probes))
         self._forget(window[0].number)
-        merged = self.rivals.merge(logits, views)
-        target = every_other_pixel(batch.masks, random)
+        crops = Crops(views[0].mask.shape[-2:], self.crop, len(views), random)
+        parts = halves(len(views), views[0].mask.device)
+
+        def answer(part: tuple[slice, np.random.Generator]) -> tuple[Tensor, ...]:
+            at, own = part
+            some, cropped = views[at], crops.of(at)
+            seen = jittered(Batch.of(some, cropped).features, self.jitter, own)
+            logits, maps = self.student(seen, probes_of(some, self.probes), cropped.encoding)
+            return self.rivals.merge(logits, some, cropped), *maps
+
+        learning = list(self.student.parameters())
+        merged, *maps = answers(answer, list(zip(parts, random.spawn(len(parts)), strict=True)), learning)
+        masks = crops([view.mask for view in views])
+        target = every_other_pixel(masks, random)
         loss = segmentation_loss(self.rivals.grouped(resize(merged, target.shape[-2:])), target)
         if not (self.answer_weight or self.map_weight):
             return loss
-        answers = [self._answer(view) for view in views]
-        teacher_logits = torch.cat([answer.logits for answer in answers])
-        teacher_maps = [torch.cat(layer) for layer in zip(*(answer.maps for answer in answers), strict=True)]
-        known = resize((batch.masks != IGNORE).float()[:, None], merged.shape[-2:])[:, 0] > 0.5
+        told = self._told(views)
+        teacher_logits = crops([one.logits for one in told])
+        teacher_maps = [crops(layer) for layer in zip(*(one.maps for one in told), strict=True)]
+        known = resize((masks != IGNORE).float()[:, None], merged.shape[-2:])[:, 0] > 0.5
         return (
             loss
             + self.answer_weight * soft_target_loss(self.rivals.grouped(merged), teacher_logits, known)
             + self.map_weight * coarse_map_loss(maps, teacher_maps)
         )
 
-    def _answer(self, view: EncodedView) -> Answer:
-        if view.number not in self._answers:
-            with torch.no_grad():
-                logits, maps = self.teacher(view.features, self._tokens(view.source))
-            self._answers[view.number] = Answer(self.rivals.grouped(self.rivals.merge(logits, [view])), maps)
-        return self._answers[view.number]
+    def _told(self, views: Sequence[EncodedView]) -> list[Answer]:
+        """The teacher's answers, which it gives once."""
+        new = [view for view in views if view.number not in self._answers]
+        asked = [(view, self._tokens(view.source)) for view in new]
+        for view, answer in zip(new, at_once(self._answer, asked), strict=True):
+            self._answers[view.number] = answer
+        return [self._answers[view.number] for view in views]
+
+    @torch.no_grad()
+    def _answer(self, asked: tuple[EncodedView, SupportTokens]) -> Answer:
+        view, tokens = asked
+        logits, maps = self.teacher(view.features, tokens)
+        return Answer(self.rivals.grouped(self.rivals.merge(logits, [view])), maps)
 
     def _tokens(self, source: int) -> SupportTokens:
         """What the teacher is shown for the views of one image, always the same."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distillfss.training.augment import Augmenter
+from distillfss.training.lanes import at_once
 
 Encode = Callable[[Tensor], list[Tensor]]
 """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
@@ -88,9 +89,9 @@ class ViewPool:
         """Move the window to ``step`` and return its views, oldest first."""
         first = int(step * self._refresh)
         self._next = max(self._next, first)
-        while self._next < first + self._capacity:
-            self._window.append(self._make(self._next))
-            self._next += 1
+        end = max(self._next, first + self._capacity)
+        self._window.extend(at_once(self._make, range(self._next, end)))
+        self._next = end
         return list(self._window)
 
     def random(self, step: int) -> np.random.Generator:
