@@ -184,3 +184,14 @@ def test_eighty_shots_at_384_px_fit_in_three_gigabytes(peaks):
 @needs_proc
 def test_memory_grows_at_most_linearly_in_k(peaks):
     assert peaks[160] - peaks[1] < 2.2 * (peaks[80] - peaks[1])
+
+
+def test_codes_of_places_are_kept_and_serve_prediction_and_training_alike():
+    with torch.inference_mode():
+        first = positional_encoding(8, 3, 5)
+    gain = torch.zeros((), requires_grad=True)
+    again = positional_encoding(8, 3, 5)
+    assert again is first
+    (gain * again).sum().backward()
+    assert gain.grad is not None
+    torch.testing.assert_close(gain.grad, again.sum())

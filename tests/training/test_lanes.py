@@ -1,5 +1,8 @@
 """Halves of a batch side by side give what the whole batch gives."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,6 +49,23 @@ def test_a_lane_has_its_share_of_the_cores(threads: int):
     inside = at_once(lambda _: torch.get_num_threads(), range(4))
     assert inside == [1] * 4
     assert torch.get_num_threads() == threads
+
+
+FORK = """
+import os, torch
+from distillfss.training.lanes import at_once
+torch.set_num_threads(2)
+assert at_once(lambda n: n + 1, [1, 2]) == [2, 3]
+child = os.fork()
+if child == 0:
+    os._exit(0 if at_once(lambda n: n + 1, [5, 6]) == [6, 7] else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_process_has_lanes_of_its_own():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=120)
 
 
 def test_errors_come_through(threads: int):

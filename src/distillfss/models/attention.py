@@ -6,6 +6,7 @@ is one number per class, its share of that class' mask, so all classes share one
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -17,8 +18,10 @@ FIRST_SCALES = (5.0, 25.0)
 """Inverse temperatures of the first and the last head at the start."""
 
 
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what prediction asked for first may be needed for a gradient later
 def positional_encoding(channels: int, height: int, width: int) -> Tensor:
-    """Sinusoids of row and column (Vaswani et al. 2017, in two dimensions).
+    """Sinusoids of row and column (Vaswani et al. 2017, in two dimensions); kept, so not to be changed in place.
 
     Positions are fractions of the image's sides, so grids of different resolution agree on where things are.
 

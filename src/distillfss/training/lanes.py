@@ -8,6 +8,7 @@ each other twice.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,10 @@ def _lanes(threads: int) -> ThreadPoolExecutor:
     list(lanes.map(lambda _: everyone.wait(), range(LANES)))
     torch.set_num_threads(threads)  # what later threads will take
     return lanes
+
+
+if hasattr(os, "register_at_fork"):  # a child process has none of its parent's threads
+    os.register_at_fork(after_in_child=_lanes.cache_clear)
 
 
 def answers(
