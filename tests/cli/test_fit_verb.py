@@ -20,13 +20,15 @@ from safetensors.numpy import load_file
 
 from distillfss.artifact import read_model
 from distillfss.cli import main
-from distillfss.cli.fit import BACKBONE_NAMES, PHASES, TRAINING
+from distillfss.cli.fit import BACKBONE_NAMES, PHASES
 from distillfss.errors import OutputError
 
 Process = subprocess.CompletedProcess[str]
 RunCli = Callable[..., Process]
 
 QUICK = ("--size", "64", "--effort", "0.1", "--device", "cpu")
+TRAINING = ("transfer", "distill", "adapt", "self-train")
+"""The phases; the cross-validation goes on beside the first."""
 
 # The command line with a state written after every step instead of every few seconds.
 EAGER = (
@@ -164,7 +166,7 @@ def test_a_finished_model_that_has_the_name_of_the_first_model_is_left_alone(sup
 def test_a_first_model_that_a_stopped_fit_left_is_gone_after_a_fresh_one(support: Path, tmp_path: Path) -> None:
     model, first = tmp_path / "m.safetensors", tmp_path / "m.first.safetensors"
     process = start("fit", support, "--out", model, *QUICK)
-    wait_for(tmp_path / "m.safetensors.part", process, PHASES["validate"])
+    wait_for(tmp_path / "m.safetensors.part", process, PHASES["distill"])
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=20)
     assert first.exists()
