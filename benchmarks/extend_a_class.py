@@ -18,23 +18,11 @@ import numpy as np
 
 from distillfss import FitConfig, Segmenter, SupportSet, evaluate, extend, fit
 from distillfss.bench.protocol import GROUPS, draw_support, split
+from distillfss.bench.worker import Chosen
 from distillfss.support import LabelledFolder, Sample
 
 
-class Judges:
-    """Some images of a folder."""
-
-    def __init__(self, folder: LabelledFolder, places: Sequence[int]) -> None:
-        self.class_names, self._folder, self._places = folder.class_names, folder, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._folder[self._places[index]]
-
-
-def drawn(folder: LabelledFolder, shots: int, judges: int) -> tuple[list[Sample], Judges]:
+def drawn(folder: LabelledFolder, shots: int, judges: int) -> tuple[list[Sample], Chosen]:
     """The support (``shots`` images per class), and other images of the pool to judge by."""
     name = folder.root.name
     pool, _ = split(name, folder.names)
@@ -45,7 +33,7 @@ def drawn(folder: LabelledFolder, shots: int, judges: int) -> tuple[list[Sample]
     taken = {group(stem) for stem in chosen}
     rest = [stem for stem in pool if group(stem) not in taken]
     order = np.random.default_rng([0, 77]).permutation(len(rest))[:judges]
-    return [folder[place[stem]] for stem in chosen], Judges(folder, [place[rest[i]] for i in order])
+    return [folder[place[stem]] for stem in chosen], Chosen(folder, [rest[i] for i in order])
 
 
 def only(samples: Sequence[Sample], names: Sequence[str], kept: Sequence[str]) -> SupportSet:
@@ -59,7 +47,7 @@ def only(samples: Sequence[Sample], names: Sequence[str], kept: Sequence[str]) -
     return SupportSet.from_arrays([samples[i].image for i in shown], [masks[i] for i in shown], kept)
 
 
-def timed(what: str, make: Callable[[], Segmenter], judges: Judges) -> Segmenter:
+def timed(what: str, make: Callable[[], Segmenter], judges: Chosen) -> Segmenter:
     started, cpu = time.perf_counter(), time.process_time()
     model = make()
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu

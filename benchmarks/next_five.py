@@ -22,23 +22,11 @@ import numpy as np
 from distillfss import FitConfig, Segmenter, SupportSet, evaluate, fit
 from distillfss.bench.contents import copies_in
 from distillfss.bench.protocol import draw_support, split
+from distillfss.bench.worker import Chosen
 from distillfss.picking import pick
-from distillfss.support import LabelledFolder, Sample
+from distillfss.support import LabelledFolder
 
 WAYS = ("by_lot", "by_pictures", "by_model")
-
-
-class TestSet:
-    """The locked test images."""
-
-    def __init__(self, folder: LabelledFolder, places: Sequence[int]) -> None:
-        self.class_names, self._folder, self._places = folder.class_names, folder, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._folder[self._places[index]]
 
 
 def compared(root: Path, seed: int, shots: int, cache: Path) -> dict[str, Any]:
@@ -46,7 +34,7 @@ def compared(root: Path, seed: int, shots: int, cache: Path) -> dict[str, Any]:
     folder = LabelledFolder.open(root)
     pool, test = split(root.name, folder.names, copies_in(folder))
     place = {name: index for index, name in enumerate(folder.names)}
-    judges = TestSet(folder, [place[name] for name in test])
+    judges = Chosen(folder, test)
     config = FitConfig(seed=seed, estimate=False)
 
     def fitted(names: Sequence[str]) -> Segmenter:

@@ -53,7 +53,7 @@ def fit(
     progress
         Called before the first step and after every one.
     first_model
-        Called once, after about a sixth of the time, with what the student is when it takes over from the teacher: not
+        Called once, after a quarter of the time, with what the student is when it takes over from the teacher: not
         as good as it will be, without an estimate, but a model. Not called for an instant model, or by a run that
         goes on from a later step.
 

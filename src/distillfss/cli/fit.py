@@ -121,7 +121,7 @@ def command(
     classes, 255 does not count) and, if you like, meta.json with {"classes": ["background", "crack", ...]}; or images
     with the annotation of another tool (--format).
 
-    After about a sixth of the time there is a first model, not as good, in MODEL.first.safetensors, until MODEL itself
+    After a quarter of the time there is a first model, not as good, in MODEL.first.safetensors, until MODEL itself
     is there. A fit that is stopped leaves MODEL.part beside the model; the same command goes on from there.
     """
     started = time.perf_counter()
