@@ -16,7 +16,7 @@ from statistics import fmean, median
 from typing import Any
 
 from distillfss.bench.results import ResultsFolder
-from distillfss.quality.calibration import LEARNING, Expected, expected, expected_mean
+from distillfss.quality.calibration import LEARNING, Expected, expected
 from distillfss.quality.outcomes import Outcome
 
 
@@ -24,7 +24,7 @@ def of_row(row: dict[str, Any]) -> tuple[Expected, float]:
     """(what the fit said, what was found) of a finished cell."""
     fields = ("images", "start", "validated", "error", "trivial")
     outcomes = [Outcome(**{name: found[name] for name in fields}) for found in row["estimate"]["classes"].values()]
-    return expected_mean([expected(outcome, LEARNING) for outcome in outcomes]), row["result"]["foreground_iou_384"]
+    return expected(outcomes, LEARNING).mean, row["result"]["foreground_iou_384"]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distillfss.quality import calibration as c
-from distillfss.quality.calibration import FROZEN, INSTANT, LEARNING, Expected, Gain, expected, expected_mean
+from distillfss.quality.calibration import FROZEN, INSTANT, LEARNING, NOTHING, Expected, Gain, expected
 from distillfss.quality.estimate import estimate, stored_mean
 from distillfss.quality.outcomes import Outcome
 
@@ -18,21 +18,81 @@ def seen(validated: float, images: int = 5, error: float = 0.05, start: float = 
     return Outcome(images=images, start=start, validated=validated, error=error, trivial=trivial)
 
 
-def test_it_is_the_mean_of_a_normal_posterior_in_logits():
+def one(outcome: Outcome, gain: Gain) -> Expected:
+    """Of a model of one class."""
+    found = expected([outcome], gain)
+    assert found.mean == found.classes[0]
+    return found.classes[0]
+
+
+NEW = math.hypot(c.NEW_FOR_ALL, c.NEW_FOR_ONE)
+
+
+def logit(iou: float) -> float:
+    return math.log(iou / (1 - iou))
+
+
+def test_it_is_a_normal_posterior_in_logits():
     """Against numerical integration of prior times likelihood."""
     outcome = seen(0.42, images=7, error=0.06)
     grid = np.linspace(-8, 8, 160_001)
-    measured = math.log(0.42 / 0.58) + 0.5 * 5 / 7 + 0.1
+    measured = logit(0.42) + 0.5 * 5 / 7 + 0.1
     error = math.hypot(0.06 / (0.42 * 0.58), c.NOISE / math.sqrt(7))
-    log = -((grid - c.TYPICAL) ** 2) / (2 * c.SPREAD**2) - (grid - measured) ** 2 / (2 * error**2)
+    prior = math.hypot(c.OF_TASK, c.OF_CLASS)
+    log = -((grid - c.TYPICAL) ** 2) / (2 * prior**2) - (grid - measured) ** 2 / (2 * error**2)
     density = np.exp(log - log.max())
     mean = float((density * grid).sum() / density.sum())
-    assert expected(outcome, Gain(0.5, backbone=0.1)).iou == pytest.approx(1 / (1 + math.exp(-mean)), abs=1e-6)
+    deviation = math.hypot(math.sqrt(float((density * (grid - mean) ** 2).sum() / density.sum())), NEW)
+    found = one(outcome, Gain(0.5, backbone=0.1))
+    assert logit(found.iou) == pytest.approx(mean, abs=1e-6)
+    assert logit(found.high) == pytest.approx(mean + c.QUANTILE * deviation, abs=1e-4)
+    assert logit(found.low) == pytest.approx(mean - c.QUANTILE * deviation, abs=1e-4)
+
+
+def test_classes_say_something_of_each_other():
+    """Two classes, against integration over task and classes by chance draws."""
+    random = np.random.default_rng(0)
+    count = 400_000
+    task = random.normal(c.TYPICAL, c.OF_TASK, count)
+    reached = task[:, None] + random.normal(0, c.OF_CLASS, (count, 2))
+    first = seen(0.3, images=6, error=0.05)
+    deviation = math.hypot(0.05 / 0.21, c.NOISE / math.sqrt(6))
+    weight = np.exp(-((logit(0.3) - reached[:, 0]) ** 2) / (2 * deviation**2))
+    mean = (weight[:, None] * reached).sum(0) / weight.sum()
+    spread = np.sqrt((weight[:, None] * (reached - mean) ** 2).sum(0) / weight.sum())
+    found = expected([first, seen(0.9, images=1)], Gain(0.0)).classes
+    assert logit(found[0].iou) == pytest.approx(mean[0], abs=0.01)
+    assert logit(found[1].iou) == pytest.approx(mean[1] + c.ONE_IMAGE, abs=0.01)
+    assert logit(found[1].high) == pytest.approx(
+        mean[1] + c.ONE_IMAGE + c.QUANTILE * math.hypot(spread[1], NEW), abs=0.01
+    )
+
+
+def test_a_class_of_one_image_is_as_hard_as_the_others_and_harder():
+    for reached in (0.1, 0.5, 0.9):
+        apart, single = expected([seen(reached, 10), seen(0.0, 1)], LEARNING).classes
+        assert single == expected([seen(reached, 10), seen(0.9, 1)], LEARNING).classes[1]  # nothing was measured
+        assert single.high - single.low > apart.high - apart.low
+    hard, easy = (expected([seen(v, 10)] * 5 + [seen(0.0, 1)], LEARNING).classes[-1] for v in (0.05, 0.9))
+    assert hard.iou < one(seen(0.0, 1), LEARNING).iou < easy.iou
+
+
+def test_a_class_that_no_image_shows_will_not_be_found_and_is_not_in_the_mean():
+    absent = Outcome(images=0, start=0.0, validated=0.0, error=0.0, trivial=0.0)
+    found = expected([seen(0.4), absent, seen(0.6)], LEARNING)
+    without = expected([seen(0.4), seen(0.6)], LEARNING)
+    assert found.classes == (without.classes[0], NOTHING, without.classes[1])
+    assert found.mean == without.mean
+    told = estimate(["a", "b", "c"], [seen(0.4), absent, seen(0.6)], images=5, gain=LEARNING, seconds=0)
+    assert [each.better_than_trivial for each in told.classes] == [True, False, True]
+    assert told.trivial == pytest.approx(0.1 / 2)
+    assert told.instant == pytest.approx(0.3)
+    assert expected([absent], LEARNING).mean == NOTHING
 
 
 @pytest.mark.parametrize("images", [2, 5, 80])
 def test_more_found_is_more_expected_and_nothing_is_certain(images):
-    found = [expected(seen(value, images), LEARNING) for value in np.linspace(0, 1, 21)]
+    found = [one(seen(value, images), LEARNING) for value in np.linspace(0, 1, 21)]
     for few, more in itertools.pairwise(found):
         assert few.iou <= more.iou + 1e-9
     assert all(0 < each.low < each.iou < each.high < 1 for each in found)
@@ -40,47 +100,41 @@ def test_more_found_is_more_expected_and_nothing_is_certain(images):
 
 def test_steps_are_a_gain_and_a_backbone_that_learns_is_another():
     for v in np.linspace(0.05, 0.95, 10):
-        assert expected(seen(v), INSTANT).iou < expected(seen(v), FROZEN).iou < expected(seen(v), LEARNING).iou
+        assert one(seen(v), INSTANT).iou < one(seen(v), FROZEN).iou < one(seen(v), LEARNING).iou
     found = estimate(["a"], [seen(0.4)], images=5, gain=INSTANT, seconds=0)
-    assert found.classes[0].expected == expected(seen(0.4), INSTANT)
+    assert found.classes[0].expected == one(seen(0.4), INSTANT)
     assert found.instant is None  # it is what is estimated
 
 
 def test_what_a_fold_lacks_is_worth_less_with_more_images():
     """With hardly any prior left, the expectation is what was found plus the gain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(c, "SPREAD", 1e6)
+        patch.setattr(c, "OF_CLASS", 1e4)
         gains = [
-            math.log(found.iou / (1 - found.iou)) - math.log(0.6 / 0.4)
-            for found in (expected(seen(0.6, images), Gain(0.6, backbone=0.25)) for images in (2, 5, 10, 25, 50))
+            logit(one(seen(0.6, images), Gain(0.6, backbone=0.25)).iou) - logit(0.6) for images in (2, 5, 10, 25, 50)
         ]
     assert gains == pytest.approx([0.85, 0.85, 0.55, 0.37, 0.31], abs=1e-6)
 
 
 def test_few_images_say_less():
-    few, many = expected(seen(0.9, 2), LEARNING), expected(seen(0.9, 50), LEARNING)
+    few, many = one(seen(0.9, 2), LEARNING), one(seen(0.9, 50), LEARNING)
     assert few.iou < many.iou
     assert few.high - few.low > many.high - many.low
-    alike, apart = (expected(seen(0.9, 10, error=error), LEARNING) for error in (0.02, 0.09))
+    alike, apart = (one(seen(0.9, 10, error=error), LEARNING) for error in (0.02, 0.09))
     assert apart.iou < alike.iou
+    assert apart.high - apart.low > alike.high - alike.low
 
 
-def test_a_class_of_one_image_gets_what_is_usual():
-    assert expected(seen(0.0, 1), LEARNING) == expected(seen(0.9, 1), LEARNING)
-    assert expected(seen(0.0, 1), LEARNING).iou == c.UNSEEN
-
-
-def test_the_mean_of_classes_whose_errors_are_partly_shared():
-    each = [Expected.around(0.4, 0.1), Expected.around(0.6, 0.05)]
-    mean = expected_mean(each)
-    variance = (0.1**2 + 0.05**2 + 2 * c.SHARED * 0.1 * 0.05) / 4
-    assert mean.iou == pytest.approx(0.5)
-    assert mean.high == pytest.approx(0.5 + c.QUANTILE * math.sqrt(variance))
-    assert expected_mean(each[:1]).high == pytest.approx(each[0].high)
+def test_the_mean_of_classes_is_surer_than_each_and_not_as_sure_as_if_they_had_nothing_in_common():
+    found = expected([seen(0.5, images) for images in (3, 5, 9)], Gain(0.0))
+    widths = [each.high - each.low for each in found.classes]
+    apart = math.sqrt(sum(width**2 for width in widths)) / 3
+    assert found.mean.iou == pytest.approx(sum(each.iou for each in found.classes) / 3)
+    assert apart < found.mean.high - found.mean.low < sum(widths) / 3
 
 
 def test_better_than_trivial_only_if_the_whole_interval_is():
-    low = expected(seen(0.4), FROZEN).low
+    low = expected([seen(0.4), seen(0.4)], FROZEN).classes[0].low
     found = estimate(
         ["a", "b"],
         [seen(0.4, trivial=low - 0.01), seen(0.4, trivial=low + 0.01)],

@@ -326,6 +326,8 @@ def expectations(estimate: dict[str, Any] | None) -> list[str]:
         return f"{100 * share:.0f}"
 
     def interval(found: dict[str, Any]) -> str:
+        if found.get("images") == 0:
+            return "no image shows it"
         return f"{percent(found['low'])} to {percent(found['high'])}"
 
     instant, all_marked = estimate["instant"], f"marking everything: {percent(estimate['trivial'])} %"

@@ -1,9 +1,13 @@
 """From cross-validated IoU to the IoU to be expected on new images, with an interval.
 
-Three things lie between the two: the whole fit has more steps than the fine-tuning of a fold, it has all images, and
-few images say little about all others. The first two are a gain on average; for the third the estimate is drawn
-towards what fits reach as a rule, the more so the fewer images there are and the less they agree (a normal prior in
-logits of IoU). The constants were fitted on tasks whose IoU on other images is known (``docs/estimate.md``).
+What cross-validation finds in a few images differs from what the model will reach on others: the whole fit has more
+steps and more images than a fold of it, the few images stand for all others only so far, and new images may be of
+another kind. The first is a gain on average, the others are chance. All of it is a normal model of the classes' IoU in
+logits: what a class reaches is the sum of what fits reach as a rule, of what this task is like (shared by its classes)
+and of what the class is like; cross-validation measures it with noise. The posterior says what to expect, and how far
+off it may be. Of a class of which nothing was measured, the others still tell what the task is like.
+
+The constants were fitted on tasks whose IoU on other images is known (``docs/estimate.md``).
 """
 
 from __future__ import annotations
@@ -12,31 +16,34 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from distillfss.quality.outcomes import Outcome
 
 COVERAGE = 0.8
 """Share of intervals that hold what is found later."""
 QUANTILE = 1.2816
 """Of the normal distribution, for that share."""
+TYPICAL = 0.0
+"""What fits reach as a rule, in logits."""
+OF_TASK, OF_CLASS = 0.4, 0.9
+"""How far tasks lie about it, and the classes of a task about what the task is like (standard deviations, logits)."""
+NOISE = 1.3
+"""Standard deviation, in logits, of what one image says, beside what the jackknife sees."""
+NEW_FOR_ALL, NEW_FOR_ONE = 0.2, 0.3
+"""Standard deviations, in logits, of what is left when much is known, since new images are never quite like the old: of
+all classes together, and of each."""
 WHOLE_GAIN_UP_TO = 5
 """Images of a class. With more, what a fold lacks is worth less, in proportion: with 25 images next to nothing."""
-TYPICAL, SPREAD = 0.0, 0.9
-"""What fits reach as a rule, in logits, and how far they lie about it: what few images say is drawn towards it. Taken
-wide, since the next data set may be like none of those that the rest was fitted on."""
-NOISE = 1.0
-"""Standard deviation, in logits, of one image's worth of evidence, beside what the jackknife sees."""
+ONE_IMAGE = -0.5
+"""What a class of a single image reaches beside what is usual, in logits."""
 LEAST_ERROR = 0.02
 """Few images may agree by chance: their standard error is taken for no smaller."""
 LEAST_SLOPE = 0.13
-"""That at an IoU of 15 or 85 %."""
-DEVIATION, DEVIATION_OF_ONE = 0.075, 0.15
-"""Standard deviation of what is found later about what was expected: a part that stays, and one per image."""
-UNSEEN, UNSEEN_DEVIATION = 0.38, 0.18
-"""The same for a class of a single image, which cannot be held back: what fits reach with one image."""
-SHARED = 0.5
-"""Correlation of the errors of two classes of one fit."""
+"""IoU per logit at an IoU of 15 or 85 %."""
 LEAST_IOU = 0.03
-"""Nothing is said to be worse than this, or better than 1 minus this."""
+"""Nothing that was seen is said to be worse than this, or better than 1 minus this."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Gain:
         return self.more * min(1.0, WHOLE_GAIN_UP_TO / images) + self.backbone
 
 
-INSTANT, FROZEN, LEARNING = Gain(0.2), Gain(0.6), Gain(0.6, backbone=0.3)
+INSTANT, FROZEN, LEARNING = Gain(0.0), Gain(0.6), Gain(0.6, backbone=0.3)
 """Of a model without steps (its folds are the teacher that it is made of); of whole fits, on a backbone that stays as
 it is and on one that learns."""
 
@@ -73,50 +80,77 @@ class Expected:
     high: float
 
     @classmethod
+    def of_logit(cls, mean: float, deviation: float) -> Expected:
+        """With mean and standard deviation of the logit of IoU."""
+        low, high = mean - QUANTILE * deviation, mean + QUANTILE * deviation
+        return cls(*(_bounded(_iou(value)) for value in (mean, low, high)))
+
+    @classmethod
     def around(cls, iou: float, deviation: float) -> Expected:
-        """With an interval for a standard deviation."""
+        """With mean and standard deviation of the IoU itself."""
         low, high = iou - QUANTILE * deviation, iou + QUANTILE * deviation
-        return cls(*(min(max(value, LEAST_IOU), 1 - LEAST_IOU) for value in (iou, low, high)))
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation that the interval stands for."""
-        return max(self.high - self.iou, self.iou - self.low) / QUANTILE
+        return cls(*(_bounded(value) for value in (iou, low, high)))
 
 
-def expected(outcome: Outcome, gain: Gain) -> Expected:
-    """What one class will reach.
+NOTHING = Expected(0.0, 0.0, 0.0)
+"""Of a class that no image shows: nobody has told the model what it is."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What every class of a model will reach, and their mean, in which a class that no image shows has no part."""
+
+    classes: tuple[Expected, ...]
+    mean: Expected
+
+
+def expected(found: Sequence[Outcome], gain: Gain) -> Expectation:
+    """What the classes of one model will reach.
 
     Parameters
     ----------
-    outcome
-        Of cross-validation.
+    found
+        By cross-validation, one per class.
     gain
         By what kind of model.
     """
-    if outcome.images < 2:
-        return Expected.around(UNSEEN, UNSEEN_DEVIATION)
-    deviation = math.hypot(DEVIATION, DEVIATION_OF_ONE / math.sqrt(outcome.images))
-    found = min(max(outcome.validated, LEAST_IOU), 1 - LEAST_IOU)
+    shown = [outcome for outcome in found if outcome.images > 0]
+    if not shown:
+        return Expectation((NOTHING,) * len(found), NOTHING)
+    mean, covariance = _posterior(shown, gain)
+    covariance = covariance + NEW_FOR_ALL**2 + NEW_FOR_ONE**2 * np.eye(len(shown))
+    deviations = np.sqrt(np.diag(covariance))
+    of_shown = iter(Expected.of_logit(float(m), float(d)) for m, d in zip(mean, deviations, strict=True))
+    classes = tuple(next(of_shown) if outcome.images else NOTHING for outcome in found)
+    iou = 1 / (1 + np.exp(-mean))
+    slope = iou * (1 - iou) / len(shown)
+    of_mean = Expected.around(float(iou.mean()), math.sqrt(float(slope @ covariance @ slope)))
+    return Expectation(classes, next(each for each in classes if each != NOTHING) if len(shown) == 1 else of_mean)
+
+
+def _posterior(shown: Sequence[Outcome], gain: Gain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (n,) and covariance (n, n) of the logits that the classes reach on images like those seen."""
+    usual = np.array([TYPICAL + (ONE_IMAGE if outcome.images == 1 else 0) for outcome in shown])
+    prior = OF_TASK**2 + OF_CLASS**2 * np.eye(len(shown))
+    measured = [place for place, outcome in enumerate(shown) if outcome.images > 1]
+    if not measured:
+        return usual, prior
+    logits, variances = zip(*(_measured(shown[place], gain) for place in measured), strict=True)
+    weights = np.linalg.solve(prior[np.ix_(measured, measured)] + np.diag(variances), prior[measured]).T
+    return usual + weights @ (np.array(logits) - usual[measured]), prior - weights @ prior[measured]
+
+
+def _measured(outcome: Outcome, gain: Gain) -> tuple[float, float]:
+    """The logit that cross-validation says a class will reach, and its variance."""
+    found = _bounded(outcome.validated)
     # the slope of the logit, which near 0 and 1 would make any error endless
     error = max(outcome.error, LEAST_ERROR) / max(found * (1 - found), LEAST_SLOPE)
-    weight = SPREAD**2 / (SPREAD**2 + error**2 + NOISE**2 / outcome.images)
-    measured = _logit(found) + gain.of(outcome.images)
-    return Expected.around(_iou(TYPICAL + weight * (measured - TYPICAL)), deviation)
+    return math.log(found / (1 - found)) + gain.of(outcome.images), error**2 + NOISE**2 / outcome.images
 
 
-def _logit(iou: float) -> float:
-    return math.log(iou / (1 - iou))
+def _bounded(iou: float) -> float:
+    return min(max(iou, LEAST_IOU), 1 - LEAST_IOU)
 
 
 def _iou(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
-
-
-def expected_mean(classes: Sequence[Expected]) -> Expected:
-    """What the mean over classes will reach, whose errors go together by ``SHARED``."""
-    number = len(classes)
-    deviations = [each.deviation for each in classes]
-    total = math.fsum(deviations)
-    variance = (SHARED * total**2 + (1 - SHARED) * math.fsum(d * d for d in deviations)) / number**2
-    return Expected.around(math.fsum(each.iou for each in classes) / number, math.sqrt(variance))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distillfss.quality.calibration import INSTANT, Expected, Gain, expected, expected_mean
+from distillfss.quality.calibration import INSTANT, Expected, Gain, expected
 from distillfss.quality.outcomes import Outcome
 
 
@@ -34,7 +35,7 @@ class Estimate:
     classes
         Every class on its own.
     mean
-        Mean IoU over the classes.
+        Mean IoU over the classes that an image shows.
     trivial
         The same of the best constant answer, "everything is" whichever class is largest.
     instant
@@ -73,14 +74,13 @@ def estimate(names: Sequence[str], found: Sequence[Outcome], *, images: int, gai
     seconds
         Time the cross-validation took.
     """
-    each = tuple(
-        ClassEstimate(name, expected(outcome, gain), outcome) for name, outcome in zip(names, found, strict=True)
-    )
+    told = expected(found, gain)
+    shown = max(1, sum(outcome.images > 0 for outcome in found))
     return Estimate(
-        classes=each,
-        mean=expected_mean([one.expected for one in each]),
-        trivial=max(outcome.trivial for outcome in found) / len(found),
-        instant=math.fsum(outcome.start for outcome in found) / len(found) if images > 1 and gain != INSTANT else None,
+        classes=tuple(itertools.starmap(ClassEstimate, zip(names, told.classes, found, strict=True))),
+        mean=told.mean,
+        trivial=max(outcome.trivial for outcome in found) / shown,
+        instant=math.fsum(outcome.start for outcome in found) / shown if images > 1 and gain != INSTANT else None,
         seconds=seconds,
     )
 
