@@ -11,7 +11,8 @@ import numpy as np
 
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
-from distillfss.fit_run import FitRun, Progress
+from distillfss.fit_preparation import Progress
+from distillfss.fit_run import FitRun
 from distillfss.fitting import run_to_the_end
 from distillfss.io.labelled import Sample
 from distillfss.metrics import IGNORE

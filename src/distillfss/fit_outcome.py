@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def segmenter_of(run: FitRun) -> Segmenter:
     """A copy of the student as it is now, on the backbone it was made for."""
-    backbone, backbone_sha256 = run.backbone, run.backbone_sha256
-    strangeness: dict[str, Any] = {"strangeness_limit": run.strangeness_limit}
+    backbone, backbone_sha256 = run.ready.backbone, run.ready.backbone_sha256
+    strangeness: dict[str, Any] = {"strangeness_limit": run.ready.strangeness_limit}
     if run.adapts:
         student, tail = adapted(run)
         backbone, strangeness = tail.backbone.freeze(), _strangeness(run, tail)
@@ -39,10 +39,10 @@ def segmenter_of(run: FitRun) -> Segmenter:
         backbone_sha256=backbone_sha256,
         backbone_embedded=False,
         size=run.config.size,
-        preprocessing={**PREPROCESSING, "normalise": run.backbone.normalisation},
+        preprocessing={**PREPROCESSING, "normalise": run.ready.backbone.normalisation},
         summary=_summary(run) | strangeness | _expected(run),
     )
-    return Segmenter(backbone, run.standardize, student, info, run.device)
+    return Segmenter(backbone, run.ready.standardize, student, info, run.ready.device)
 
 
 def estimate_of(run: FitRun) -> Estimate | None:
@@ -50,11 +50,11 @@ def estimate_of(run: FitRun) -> Estimate | None:
     if run.validation is None or not run.done:
         return None
     before, after = run.validation.before.numpy(), run.validation.after.numpy()
-    found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in run.plain])
+    found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in run.ready.plain])
     return estimate(
         run.support.class_names,
         found,
-        images=len(run.plain),
+        images=len(run.ready.plain),
         gain=INSTANT if run.config.instant else FROZEN if run.tail is None else LEARNING,
         seconds=run.validation.seconds,
     )
@@ -69,13 +69,13 @@ def adapted(run: FitRun) -> tuple[Student, LearningTail]:
         return student, copy.deepcopy(run.tail)
     for name, own in student.named_parameters():
         own.copy_(run.distilled[name].lerp(own, run.share))
-    return student, run.tail.drawn_back(run.backbone, run.share)
+    return student, run.tail.drawn_back(run.ready.backbone, run.share)
 
 
 @torch.no_grad()
 def _strangeness(run: FitRun, tail: LearningTail) -> dict[str, Any]:
     """Limit and middle of the support as a backbone sees it that has learnt."""
-    layers, seen = run.backbone.layers, [tail(view.features) for view in run.plain]
+    layers, seen = run.ready.backbone.layers, [tail(view.features) for view in run.ready.plain]
     around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
     return {"strangeness_limit": limit(seen, layers, standardised=True), "strangeness_middle": around}
 
@@ -87,10 +87,10 @@ def _summary(run: FitRun) -> dict[str, Any]:
         "images": len(run.support),
         "shots": run.support.shots(),
         "unlabeled": len(run.unlabeled),
-        "start": run.start.name,
+        "start": run.ready.start.name,
         "steps": run.steps_taken(),
         "seconds": round(run.seconds_so_far(), 2),
-        "device": run.device.type,
+        "device": run.ready.device.type,
         "torch": torch.__version__,
         "config": {**asdict(run.config), "backbone_weights": None if weights is None else Path(weights).name},
         "support_sha256": run.support.fingerprint(),

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from distillfss.config import FitConfig
 from distillfss.errors import FitInterrupted
-from distillfss.fit_run import FitRun, Progress
+from distillfss.fit_preparation import Progress
+from distillfss.fit_run import FitRun
 from distillfss.runtime import keep_freed_memory
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet

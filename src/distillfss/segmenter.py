@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from distillfss.backbones import Backbone
     from distillfss.config import FitConfig
-    from distillfss.fit_run import Progress
+    from distillfss.fit_preparation import Progress
     from distillfss.models.standardize import Standardize
     from distillfss.support import SupportSet
 

@@ -204,10 +204,10 @@ def test_the_transferred_teacher_is_shown_the_whole_support():
     predictor = TransferredTeacher(SETTINGS).fit(support)
     assert isinstance(predictor, TeacherPredictor)
     run = predictor._run
-    features = [torch.cat(layer) for layer in zip(*(view.features for view in run.plain), strict=True)]
-    masks = class_masks(torch.cat([view.mask for view in run.plain]), 1)
+    features = [torch.cat(layer) for layer in zip(*(view.features for view in run.ready.plain), strict=True)]
+    masks = class_masks(torch.cat([view.mask for view in run.ready.plain]), 1)
     with torch.no_grad():
-        query = run.standardize(run.backbone(at_working_size(image, 96)[None]))
-        wanted = merge_classes(run.teacher(query, run.teacher.support_tokens(features, masks, run.probe))[0])
+        query = run.ready.standardize(run.ready.backbone(at_working_size(image, 96)[None]))
+        wanted = merge_classes(run.teacher(query, run.teacher.support_tokens(features, masks, run.ready.probe))[0])
     torch.testing.assert_close(predictor.logits(image), wanted)
-    assert len(run.plain) == 3
+    assert len(run.ready.plain) == 3

@@ -208,6 +208,16 @@ def check_summary(lines: list[str], model: str, beside: str = "") -> None:
     assert max(len(line) for line in lines) <= 80
 
 
+def test_of_a_class_that_no_image_shows_nothing_is_expected(
+    support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", str(support), "--out", str(tmp_path / "m.safetensors"), "--classes", "disc,ring", *QUICK]
+    assert main([*words, "--strict"]) == 7
+    said = capsys.readouterr()
+    assert "0 %    ring (no image shows it)" in [line.strip() for line in said.out.splitlines()]
+    assert "ring may be found no better than by marking everything: no image shows it; annotate 5 images" in said.err
+
+
 @pytest.mark.parametrize(
     ("number", "then", "said"),
     [

@@ -32,7 +32,7 @@ def test_a_learning_tail_starts_as_the_frozen_backbone(run: FitRun):
     image = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(0)) * 255
     wanted = run.encode(image)
     head = run.tail.encode_head(image)
-    assert len(head) == run.backbone.tail_from + 1
+    assert len(head) == run.ready.backbone.tail_from + 1
     for one, two in zip(run.tail(head), wanted, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
     assert {id(p) for p in run.tail.parameters() if p.requires_grad} == {
@@ -64,7 +64,7 @@ def test_a_step_reaches_student_and_tail_alone(run: FitRun):
     assert all(p.grad is None for p in run.teacher.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in run.teacher.state_dict().items())
     assert all(p.grad is not None for p in run.tail.backbone.tail_parameters())
-    assert all(p.grad is None for p in run.backbone.parameters())
+    assert all(p.grad is None for p in run.ready.backbone.parameters())
     run._phases[2].model.zero_grad(set_to_none=True)
 
 

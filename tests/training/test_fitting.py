@@ -60,7 +60,7 @@ def test_an_instant_model_takes_no_step_and_knows_the_squares():
     run = FitRun(support, config, lambda _: None)
     start = run.teacher.mixer.state_dict()
     assert all(torch.equal(t, start[name]) for name, t in segmenter._student.mixer.state_dict().items())
-    assert torch.equal(segmenter._student.probe, run.probe)
+    assert torch.equal(segmenter._student.probe, run.ready.probe)
 
 
 def test_one_image_gives_no_instant_model_from_nothing():
@@ -133,13 +133,13 @@ def test_what_fine_tuning_leaves_of_the_cross_validation_comes_after_it():
 def test_the_backbones_later_stages_learn_and_nothing_else_of_it(tmp_path):
     support = square_support(3)
     run = FitRun(support, QUICK, lambda _: None)
-    before = {name: tensor.clone() for name, tensor in run.backbone.state_dict().items()}
-    late = {id(p) for p in run.backbone.tail_parameters()}
-    later = {name for name, p in run.backbone.named_parameters() if id(p) in late}
+    before = {name: tensor.clone() for name, tensor in run.ready.backbone.state_dict().items()}
+    late = {id(p) for p in run.ready.backbone.tail_parameters()}
+    later = {name for name, p in run.ready.backbone.named_parameters() if id(p) in late}
     while not run.done:
         run.advance()
     segmenter = run.segmenter()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in run.backbone.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.ready.backbone.state_dict().items())
     after = segmenter.parts[0].state_dict()
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed == later
@@ -165,7 +165,7 @@ def test_a_part_of_the_way_is_gone_back():
             run.advance()
         segmenter = run.segmenter()
         ends[prior] = parameters(segmenter), segmenter.parts[0].state_dict()
-        frozen = run.backbone.state_dict()
+        frozen = run.ready.backbone.state_dict()
     moved = 0
     for before, all_the_way, kept in ((start, ends[0.0][0], ends[1.0][0]), (frozen, ends[0.0][1], ends[1.0][1])):
         for name, tensor in kept.items():
@@ -181,7 +181,7 @@ def test_a_backbone_that_is_to_stay_as_it_is_does(knobs):
     while not run.done:
         run.advance()
     segmenter = run.segmenter()
-    assert segmenter.parts[0] is run.backbone
+    assert segmenter.parts[0] is run.ready.backbone
     assert "adapt" not in segmenter.summary["steps"]
     assert "strangeness_middle" not in segmenter.summary
     assert not segmenter.embeds_backbone

@@ -127,4 +127,4 @@ def test_only_the_new_part_learns() -> None:
     gradients = [p.grad for p in run.student.parameters()]
     assert any(g is not None and float(g.abs().max()) > 0 for g in gradients)
     assert any(not torch.equal(t, start[name]) for name, t in run.student.state_dict().items())
-    assert run.standardize is model.parts[1]
+    assert run.ready.standardize is model.parts[1]

@@ -33,16 +33,16 @@ def test_answers_counted_pixel_by_pixel():
 
 
 def whole_probe(run: FitRun) -> torch.Tensor:
-    features = [torch.cat(layer) for layer in zip(*(view.features for view in run.plain), strict=True)]
-    masks = class_masks(torch.cat([view.mask for view in run.plain]), 1)
-    return probe_weights(features, masks, run.backbone.layers)
+    features = [torch.cat(layer) for layer in zip(*(view.features for view in run.ready.plain), strict=True)]
+    masks = class_masks(torch.cat([view.mask for view in run.ready.plain]), 1)
+    return probe_weights(features, masks, run.ready.backbone.layers)
 
 
 def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
     support = square_support(4)
     run = FitRun(support, CONFIG, lambda _: None)
     # of the very images it is tried on, so as good as a probe can be
-    views, whole = run.plain, whole_probe(run)
+    views, whole = run.ready.plain, whole_probe(run)
     good = {view.source: whole for view in views}
     chosen = best_gain(run.teacher, views, good, 1, gains=GAINS, shots=3, seed=0)
     assert chosen in GAINS[1:]
@@ -53,9 +53,9 @@ def test_a_good_probe_is_trusted_and_a_misleading_one_is_not():
 
 
 def test_a_probe_that_misleads_is_not_heard_at_all(monkeypatch):
-    monkeypatch.setattr("distillfss.fit_run.best_gain", lambda *_, **__: 0.0)
+    monkeypatch.setattr("distillfss.fit_preparation.best_gain", lambda *_, **__: 0.0)
     run = FitRun(square_support(3), CONFIG, lambda _: None)
-    assert float(probe_map(run.plain[0].features, run.probe, run.backbone.layers).abs().max()) == 0
+    assert float(probe_map(run.ready.plain[0].features, run.ready.probe, run.ready.backbone.layers).abs().max()) == 0
     assert float(run.teacher.mixer.probe_gain.detach()) == 0
 
 
@@ -68,7 +68,7 @@ def test_a_fit_starts_with_the_gain_that_was_best():
 
 def test_only_where_no_step_follows_may_the_probe_be_as_loud_as_it_likes(monkeypatch):
     tried = []
-    monkeypatch.setattr("distillfss.fit_run.best_gain", lambda *_, gains, **__: tried.append(gains) or gains[-1])
+    monkeypatch.setattr("distillfss.fit_preparation.best_gain", lambda *_, gains, **__: tried.append(gains) or gains[-1])
     run = FitRun(square_support(3), replace(CONFIG, instant=True), lambda _: None)
     assert float(run.teacher.mixer.probe_gain.detach()) == 12.0
     FitRun(square_support(3), CONFIG, lambda _: None)

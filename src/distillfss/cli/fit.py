@@ -17,7 +17,7 @@ from distillfss.errors import DistillFSSError, OutputError, UsageError
 from distillfss.metrics import number_or_none
 
 if TYPE_CHECKING:
-    from distillfss.fit_run import Progress
+    from distillfss.fit_preparation import Progress
     from distillfss.segmenter import Segmenter
     from distillfss.support import SupportSet
 

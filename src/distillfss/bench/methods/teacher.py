@@ -12,7 +12,8 @@ from torch import Tensor
 
 from distillfss.bench.methods.base import MethodSettings, Predictor
 from distillfss.config import FitConfig
-from distillfss.fit_run import FitRun, Progress
+from distillfss.fit_preparation import Progress
+from distillfss.fit_run import FitRun
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.preprocess import at_working_size

@@ -1,0 +1,133 @@
+"""The phases of a fit, made from what was prepared and the settings."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from distillfss.errors import UsageError
+from distillfss.fit_preparation import Preparation
+from distillfss.models.tail import LearningTail
+from distillfss.training.adapt import Adapt
+from distillfss.training.augment import STRONG, Augmenter
+from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
+from distillfss.training.distill import Distill
+from distillfss.training.loop import Phase
+from distillfss.training.pool import ViewPool
+from distillfss.training.self_training import SelfTrain
+from distillfss.training.transfer import Transfer
+
+
+def phases_of(ready: Preparation, tail: LearningTail | None, unlabeled: Sequence[Tensor]) -> list[Phase]:
+    """What is learnt, one after the other: the teacher, the student, both student and backbone where there is a tail.
+
+    Parameters
+    ----------
+    ready
+        Its teacher and student are trained in place.
+    tail
+        The stages of the backbone that learn; None if it stays as it is.
+    unlabeled
+        Images of the target without annotation, (3, h, w) uint8 each.
+    """
+    phases: list[Phase] = [_transfer(ready), _distill(ready, whole_views=tail is None)]
+    return phases if tail is None else phases + _learning(ready, tail, unlabeled)
+
+
+def tail_of(ready: Preparation, unlabeled: Sequence[Tensor]) -> LearningTail | None:
+    """The backbone's later stages, to be learnt; None where they are to stay as they are.
+
+    Beside another model they do: its classes rest on them.
+
+    Raises
+    ------
+    UsageError
+        If there are images without annotation and nothing to learn from them.
+    """
+    if not ready.config.backbone_learns or ready.beside is not None or ready.backbone.tail_from is None:
+        if unlabeled:
+            raise UsageError(
+                "images without annotation teach a backbone that learns, and this one does not",
+                cure="Leave them out, or do without --instant and --frozen-backbone, on an EfficientNet-Lite",
+            )
+        return None
+    return LearningTail(ready.backbone, ready.standardize).to(ready.device)
+
+
+def validation_of(ready: Preparation) -> CrossValidation:
+    """Cross-validation of the teacher as it starts, which will have learnt from all images before its turn comes."""
+    config = ready.config
+    how = Learning(
+        ways=ready.ways,
+        seed=config.seed,
+        queries=config.queries(ready.ways),
+        episode_shots=config.episode_shots,
+        answer_shots=config.answer_shots,
+        crop=config.crop,
+        jitter=config.jitter,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    steps = max(1, round(STEPS * min(1.0, config.effort)))
+    start = copy.deepcopy(ready.teacher)
+    validation = CrossValidation(start, ready.plain, ready.first_views, ready.probes, how, steps=steps)
+    if config.instant and len(ready.support) > 1:
+        validation.judge_start()
+    return validation
+
+
+def _transfer(ready: Preparation) -> Transfer:
+    config = ready.config
+    return Transfer(
+        ready.teacher,
+        ready.pool,
+        ready.probes,
+        ready.ways,
+        steps=config.transfer_steps(len(ready.support)) if config.use_teacher else 0,
+        queries=config.queries(ready.ways),
+        shots=config.episode_shots,
+        crop=config.crop,
+        jitter=config.jitter,
+        rivals=ready.rivals,
+    )
+
+
+def _distill(ready: Preparation, *, whole_views: bool) -> Distill:
+    config = ready.config
+    return Distill(
+        ready.student,
+        ready.teacher,
+        ready.pool,
+        ready.plain,
+        ready.probes,
+        steps=config.distill_steps(len(ready.support)),
+        batch=config.batch(ready.ways),
+        shots=config.answer_shots,
+        # what crops lose, the whole views of adaptation bring back
+        crop=1.0 if whole_views else config.crop,
+        jitter=config.jitter,
+        answer_weight=config.answer_weight if config.use_teacher else 0,
+        map_weight=config.map_weight if config.use_teacher else 0,
+        rivals=ready.rivals,
+    )
+
+
+def _learning(ready: Preparation, tail: LearningTail, unlabeled: Sequence[Tensor]) -> list[Phase]:
+    """Those in which the backbone learns, from strongly changed views."""
+    config, augmenter = ready.config, ready.augmenter.at(STRONG)
+
+    def views(seen: Augmenter, seed: int) -> ViewPool:
+        batch = config.adapt_batch
+        return ViewPool(seen, tail.encode_head, seed=seed, capacity=batch, refresh=batch)
+
+    steps = config.adapt_steps(len(ready.support))
+    seen = views(augmenter, config.seed)
+    adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter)
+    if not unlabeled:
+        return [adapt]
+    return [
+        adapt,
+        SelfTrain(adapt, unlabeled, lambda images, masks: views(augmenter.of(images, masks), config.seed + 1)),
+    ]

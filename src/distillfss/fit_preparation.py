@@ -1,0 +1,164 @@
+"""What a fit knows before its first step: views, probes, the teacher it starts from, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distillfss.backbones import load_backbone, weights_sha256
+from distillfss.config import FitConfig
+from distillfss.errors import UsageError
+from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
+from distillfss.models.standardize import Standardize
+from distillfss.models.student import Student
+from distillfss.models.teacher import Teacher
+from distillfss.quality.strangeness import limit, widened
+from distillfss.runtime import resolve_device
+from distillfss.segmenter import Segmenter
+from distillfss.support import SupportSet
+from distillfss.training.augment import Augmenter, Strength
+from distillfss.training.initial import SCRATCH, initialise
+from distillfss.training.pool import EncodedView, ViewPool
+from distillfss.training.rivals import Rivals
+from distillfss.training.targets import class_masks
+from distillfss.training.weighing import GAINS, INSTANT_GAINS, best_gain
+
+PROBE_FOLDS = 10
+"""Probes that are solved, each without a part of the images: with up to so many images, each without one of them."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands: phase, step of steps in it, and a remark."""
+
+    phase: str
+    step: int
+    steps: int
+    message: str = ""
+
+
+class Preparation:
+    """What a fit knows before its first step.
+
+    Parameters
+    ----------
+    support, config, tell, beside
+        As for ``FitRun``.
+
+    Attributes
+    ----------
+    backbone, standardize, rivals
+        Frozen: what makes features, and the classes that are fixed already.
+    plain, first_views
+        Every support image, unaugmented and encoded; the first augmented views of ``pool``.
+    probe, probes
+        The probe of the whole support, and of every image that of the others.
+    teacher, student
+        As they start; the teacher trusts its probe as far as left-out images say.
+    """
+
+    def __init__(
+        self,
+        support: SupportSet,
+        config: FitConfig,
+        tell: Callable[[Progress], None],
+        beside: Segmenter | None,
+    ) -> None:
+        self.support = support
+        self.config = config
+        self.beside = beside
+        self.device = resolve_device(config.device)
+        self.ways = len(support.class_names)
+        tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
+        self.rivals = self._take_frozen_parts()
+        # beside other classes there is no safe negative either, see Augmenter
+        self.augmenter = Augmenter(support, config.size, Strength() if beside is None else Strength(invert=0))
+        self.plain = self._plain_views(tell)
+        self._make_models()
+        self.pool = ViewPool(
+            self.augmenter,
+            self.encode,
+            seed=config.seed,
+            capacity=config.views(len(support)),
+            refresh=config.new_views,
+        )
+        tell(Progress("prepare", len(support), len(support), "solving for the probe"))
+        self.first_views = self.pool.advance(0)
+        self.probe, self.probes = self._probes()
+        if len(support) > 1:
+            self._weigh_the_probe()
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""
+        return self.standardize(self.backbone(images.to(self.device)))
+
+    def _take_frozen_parts(self) -> Rivals:
+        """Backbone, standardisation and fixed classes: those of the model beside, or new ones."""
+        if self.beside is not None:
+            self.backbone, self.standardize, student = self.beside.parts
+            self.backbone_sha256 = self.beside.info.backbone_sha256
+            return Rivals(student, len(self.beside.class_names))
+        weights = self.config.backbone_weights
+        self.backbone = load_backbone(self.config.backbone, weights).to(self.device)
+        self.backbone_sha256 = weights_sha256(self.config.backbone, weights)
+        self.standardize = Standardize(self.backbone.layers).to(self.device)
+        return Rivals()
+
+    @torch.no_grad()
+    def _plain_views(self, tell: Callable[[Progress], None]) -> list[EncodedView]:
+        """Calibrate a new standardisation on the support, and encode every image of it once, unaugmented."""
+        views = [self.augmenter.plain(source) for source in range(len(self.augmenter))]
+        raw = []
+        for number, view in enumerate(views):
+            raw.append(self.backbone(view.image[None].to(self.device)))
+            tell(Progress("prepare", number + 1, len(views), "looking at the support"))
+        layers = self.backbone.layers
+        if self.beside is None:
+            self.standardize.calibrate(raw)
+            self.strangeness_limit = limit(raw, layers)
+        encoded = [self.standardize(features) for features in raw]
+        if self.beside is not None:
+            most, around = self.beside.strangeness_limit, self.beside.strangeness_middle
+            self.strangeness_limit = widened(most, encoded, layers, around)
+        return [
+            EncodedView(features, view.mask[None].to(self.device), view.source, number)
+            for number, (features, view) in enumerate(zip(encoded, views, strict=True))
+        ]
+
+    def _make_models(self) -> None:
+        config, layers = self.config, self.backbone.layers
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.teacher = Teacher(layers)
+            self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
+            if config.instant and len(self.support) == 1 and self.start.name == SCRATCH:
+                raise UsageError(
+                    "one image gives no instant model without a meta-trained start: nothing in it would be learnt",
+                    cure="Leave --instant out, annotate a second image, or give a teacher with --init",
+                )
+            self.teacher.to(self.device)
+            self.student = Student(layers, self.ways).to(self.device)
+
+    def _probes(self) -> tuple[Tensor, dict[int, Tensor]]:
+        """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others."""
+        seen = [*self.plain, *self.first_views]
+        layers, per_side = self.backbone.layers, rows_and_columns(len(seen))
+        sampled = [sample(v.features, class_masks(v.mask, self.ways), layers, per_side)[0] for v in seen]
+        ridge = INSTANT_RIDGE if self.config.instant else RIDGE
+        return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS, ridge)
+
+    def _weigh_the_probe(self) -> None:
+        """How far the teacher trusts its probe; what misleads on images it has not seen is better not learnt from."""
+        config = self.config
+        gains = INSTANT_GAINS if config.instant else GAINS
+        gain = best_gain(
+            self.teacher, self.plain, self.probes, self.ways, gains=gains, shots=config.answer_shots, seed=config.seed
+        )
+        with torch.no_grad():
+            self.teacher.mixer.probe_gain.fill_(gain)
+        if gain == 0:
+            self.probe = unheard(self.probe)
+            self.probes = {source: unheard(weights) for source, weights in self.probes.items()}
