@@ -1,7 +1,7 @@
 """How true the estimates of fits are: what each said against what was found on the test set.
 
     distillfss bench run --data DATASETS --datasets ... --methods distill --shots 5 --seeds 0 1 2 -o RESULTS
-    python benchmarks/estimates.py RESULTS [--picture FILE.png]
+    python benchmarks/estimates.py RESULTS... [--picture FILE.png]
 
 The expectations are computed anew from what cross-validation found, with the constants of this checkout's
 ``quality/calibration.py``, for a backbone that learns: results from before it did
@@ -29,10 +29,10 @@ def of_row(row: dict[str, Any]) -> tuple[Expected, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    rows = [row for row in ResultsFolder(arguments.results).rows().values() if row.get("estimate")]
+    rows = [row for folder in arguments.results for row in ResultsFolder(folder).rows().values() if row.get("estimate")]
     pairs = [(row, *of_row(row)) for row in rows if row["method"] == "distill" and row["support"] == "random"]
     print("| data set | shots | estimate and found, by seed |\n|---|---|---|")
     for dataset, shots in sorted({(cell["dataset"], cell["shots"]) for cell, _, _ in pairs}):
@@ -46,14 +46,22 @@ def main() -> None:
             for _, said, found in own
         ]
         print(f"| {dataset} | {shots} | {'; '.join(told)} |")
-    errors = [said.iou - found for _, said, found in pairs]
-    held = [said.low <= found <= said.high for _, said, found in pairs]
-    print(
-        f"\n{len(pairs)} fits: median |error| {100 * median(map(abs, errors)):.1f} points, mean error "
-        f"{100 * fmean(errors):+.1f}, {sum(held)} of {len(held)} intervals hold ({100 * fmean(held):.0f} %)"
-    )
+    print()
+    for shots in sorted({cell["shots"] for cell, _, _ in pairs}):
+        print(f"{shots} shots, {summary([(said, found) for cell, said, found in pairs if cell['shots'] == shots])}")
+    print(f"all {summary([(said, found) for _, said, found in pairs])}")
     if arguments.picture:
         draw(pairs, arguments.picture)
+
+
+def summary(pairs: list[tuple[Expected, float]]) -> str:
+    """How far off what was said is, and how often its interval holds what was found."""
+    errors = [said.iou - found for said, found in pairs]
+    held = [said.low <= found <= said.high for said, found in pairs]
+    return (
+        f"{len(pairs)} fits: median |error| {100 * median(map(abs, errors)):.1f} points, mean error "
+        f"{100 * fmean(errors):+.1f}, {sum(held)} of {len(held)} intervals hold ({100 * fmean(held):.0f} %)"
+    )
 
 
 def draw(pairs: list[tuple[dict[str, Any], Expected, float]], file: Path) -> None:
