@@ -1,11 +1,13 @@
 """Are the next images that ``pick --model`` names worth more than as many drawn by lot?
 
     python benchmarks/next_five.py DATASETS --datasets kvasir_seg dsb2018 --seeds 0 1 2 --out next.jsonl
+    python benchmarks/next_five.py DATASETS --datasets kvasir_seg --instant --pool 200 --out quick.jsonl
 
 Support of 5 shots is drawn by the protocol and fitted; ``pick`` with that model names as many images of the pool again,
 and as many are drawn by lot. Both supports are fitted with the defaults and judged on the locked test set; so is a
 support of which ``pick`` named the second half without the model, from the pictures alone. A line per data set and
-seed; lines that are there are not computed again.
+seed; lines that are there are not computed again. ``--instant`` fits instant models, ``--pool`` takes so many images of
+the pool by lot: both make it quick.
 """
 
 from __future__ import annotations
@@ -29,13 +31,14 @@ from distillfss.support import LabelledFolder
 WAYS = ("by_lot", "by_pictures", "by_model")
 
 
-def compared(root: Path, seed: int, shots: int, cache: Path) -> dict[str, Any]:
+def compared(root: Path, config: FitConfig, shots: int, most: int, cache: Path) -> dict[str, Any]:
     """IoU in per cent with the first support, and with each way to double it."""
-    folder = LabelledFolder.open(root)
+    folder, seed = LabelledFolder.open(root), config.seed
     pool, test = split(root.name, folder.names, copies_in(folder))
+    if len(pool) > most:
+        pool = sorted(pool[i] for i in np.random.default_rng([seed, 6]).permutation(len(pool))[:most])
     place = {name: index for index, name in enumerate(folder.names)}
     judges = Chosen(folder, test)
-    config = FitConfig(seed=seed, estimate=False)
 
     def fitted(names: Sequence[str]) -> Segmenter:
         samples = [folder[place[name]] for name in names]
@@ -69,6 +72,8 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--shots", type=int, default=5)
+    parser.add_argument("--instant", action="store_true")
+    parser.add_argument("--pool", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
@@ -77,7 +82,8 @@ def main() -> None:
         for dataset in arguments.datasets:
             if (dataset, seed) in done:
                 continue
-            row = compared(arguments.root / dataset, seed, arguments.shots, arguments.out.parent)
+            config = FitConfig(seed=seed, instant=arguments.instant, estimate=False)
+            row = compared(arguments.root / dataset, config, arguments.shots, arguments.pool, arguments.out.parent)
             rows.append(row)
             print(json.dumps(row), flush=True)
             with arguments.out.open("a") as file:
