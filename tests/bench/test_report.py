@@ -158,8 +158,15 @@ def test_differences_to_our_method_by_hand():
         ("decoder", "+2.0 (2; -1.0 on two)", "+20.0 (2; +10.0 on one)"),
         ("unet", "-2.0 (1; -2.0 on one)", "+20.0 (1; +20.0 on one)"),
     }
-    uneven = [make_row(method="distill"), make_row(method="distill", seed=1), make_row(method="decoder")]
-    assert overall.difference_table(summarise(uneven).arenas[0]) is None
+
+
+def test_methods_are_compared_on_the_seeds_that_both_have():
+    ours = [make_row(method="distill", iou=0.6), make_row(method="distill", seed=1, iou=0.9)]
+    uneven = overall.difference_table(summarise([*ours, make_row(method="decoder")]).arenas[0])
+    assert uneven is not None
+    assert uneven.rows == (("decoder", "+10.0 (1, seed 0; +10.0 on discs)"),)
+    apart = [*ours, make_row(method="decoder", seed=2)]
+    assert overall.difference_table(summarise(apart).arenas[0]) is None
 
 
 def test_what_parts_add_by_hand(tmp_path: Path):

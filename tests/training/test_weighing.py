@@ -68,7 +68,9 @@ def test_a_fit_starts_with_the_gain_that_was_best():
 
 def test_only_where_no_step_follows_may_the_probe_be_as_loud_as_it_likes(monkeypatch):
     tried = []
-    monkeypatch.setattr("distillfss.fit_preparation.best_gain", lambda *_, gains, **__: tried.append(gains) or gains[-1])
+    monkeypatch.setattr(
+        "distillfss.fit_preparation.best_gain", lambda *_, gains, **__: tried.append(gains) or gains[-1]
+    )
     run = FitRun(square_support(3), replace(CONFIG, instant=True), lambda _: None)
     assert float(run.teacher.mixer.probe_gain.detach()) == 12.0
     FitRun(square_support(3), CONFIG, lambda _: None)

@@ -71,6 +71,16 @@ class Entry:
         return statistics.median([*known, *[-math.inf] * (len(self.seeds) - len(known))])
 
 
+def on_common_seeds(whole: Entry | None, part: Entry | None) -> tuple[Entry, Entry] | None:
+    """Both, as far as they have the same seeds; None where nothing can be said."""
+    if whole is None or part is None:
+        return None
+    common = whole.seeds & part.seeds
+    whole, part = whole.of_seeds(common), part.of_seeds(common)
+    known = common and math.isfinite(whole.score) and math.isfinite(part.score)
+    return (whole, part) if known else None
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Mean ranks, 1 is best.

@@ -7,7 +7,7 @@ import statistics
 
 from distillfss.bench.methods.variants import base_of, changes_of
 from distillfss.bench.report.tables import NOTHING, Table, shots_text
-from distillfss.bench.summary import Arena, Entry
+from distillfss.bench.summary import Arena, Entry, on_common_seeds
 
 
 def ablation_tables(arena: Arena) -> list[Table]:
@@ -26,7 +26,7 @@ def _table(arena: Arena, base: str, shots: int) -> Table:
     for label in variants:
         gains, longer = {}, []
         for dataset in datasets:
-            both = _on_common_seeds(arena.entry(dataset, shots, base), arena.variants.get((dataset, shots, label)))
+            both = on_common_seeds(arena.entry(dataset, shots, base), arena.variants.get((dataset, shots, label)))
             if both is None:
                 continue
             whole, part = both
@@ -44,16 +44,6 @@ def _table(arena: Arena, base: str, shots: int) -> Table:
         "worth having has a minus where it is left out."
     )
     return Table(f"What the parts of {base} add", note, ("changed", "mean", "seconds", *datasets), tuple(rows))
-
-
-def _on_common_seeds(whole: Entry | None, part: Entry | None) -> tuple[Entry, Entry] | None:
-    """Both, as far as they have the same seeds; None where nothing can be said."""
-    if whole is None or part is None:
-        return None
-    common = whole.seeds & part.seeds
-    whole, part = whole.of_seeds(common), part.of_seeds(common)
-    known = common and math.isfinite(whole.score) and math.isfinite(part.score)
-    return (whole, part) if known else None
 
 
 def _seconds(entry: Entry) -> float:

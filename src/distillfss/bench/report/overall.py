@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 
 from distillfss.bench.report.tables import NOTHING, Table, best_places, shots_text
-from distillfss.bench.summary import Arena
+from distillfss.bench.summary import Arena, on_common_seeds
 
 OURS = "distill"
 """The method others are compared with."""
@@ -72,19 +72,26 @@ def difference_table(arena: Arena, ours: str = OURS) -> Table | None:
     if not rows:
         return None
     note = (
-        f"Median IoU of {ours} minus that of the method, in points at 384×384, mean over the data sets where both have "
-        "the same seeds; in brackets their number and the lowest difference."
+        f"Median IoU of {ours} minus that of the method over the seeds that both have, in points at 384×384, mean over "
+        f"the data sets; in brackets their number, the seeds where they are not all of {ours}, and the lowest "
+        "difference."
     )
     return Table(f"How far {ours} is ahead", note, ("of", *map(shots_text, shots)), tuple(rows))
 
 
 def _ahead(arena: Arena, shots: int, ours: str, other: str) -> str:
-    found = {}
+    found, seeds, fewer = {}, set[int](), False
     for dataset in arena.datasets:
-        one, two = arena.entry(dataset, shots, ours), arena.entry(dataset, shots, other)
-        if one and two and one.seeds == two.seeds and math.isfinite(one.score) and math.isfinite(two.score):
-            found[dataset] = 100 * (one.score - two.score)
+        mine = arena.entry(dataset, shots, ours)
+        both = on_common_seeds(mine, arena.entry(dataset, shots, other))
+        if mine is None or both is None:
+            continue
+        one, two = both
+        found[dataset] = 100 * (one.score - two.score)
+        seeds |= one.seeds
+        fewer |= one.seeds != mine.seeds
     if not found:
         return ""
     lowest = min(found, key=lambda dataset: found[dataset])
-    return f"{statistics.fmean(found.values()):+.1f} ({len(found)}; {found[lowest]:+.1f} on {lowest})"
+    which = f", seed {', '.join(map(str, sorted(seeds)))}" if fewer else ""
+    return f"{statistics.fmean(found.values()):+.1f} ({len(found)}{which}; {found[lowest]:+.1f} on {lowest})"
