@@ -31,11 +31,11 @@ from distillfss.support import LabelledFolder
 WAYS = ("by_lot", "by_pictures", "by_model")
 
 
-def compared(root: Path, config: FitConfig, shots: int, most: int, cache: Path) -> dict[str, Any]:
+def compared(root: Path, config: FitConfig, shots: int, most: int | None, cache: Path) -> dict[str, Any]:
     """IoU in per cent with the first support, and with each way to double it."""
     folder, seed = LabelledFolder.open(root), config.seed
     pool, test = split(root.name, folder.names, copies_in(folder))
-    if len(pool) > most:
+    if most is not None and len(pool) > most:
         pool = sorted(pool[i] for i in np.random.default_rng([seed, 6]).permutation(len(pool))[:most])
     place = {name: index for index, name in enumerate(folder.names)}
     judges = Chosen(folder, test)
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--instant", action="store_true")
-    parser.add_argument("--pool", type=int, default=1_000_000)
+    parser.add_argument("--pool", type=int)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []

@@ -26,8 +26,7 @@ import numpy as np
 
 from distillfss import FitConfig, SupportSet, evaluate, fit
 from distillfss.bench.contents import copies_in
-from distillfss.bench.grouping import joined
-from distillfss.bench.protocol import GROUPS, draw_support, split
+from distillfss.bench.protocol import GROUPS, draw_support, places, split
 from distillfss.bench.worker import Chosen
 from distillfss.quality.calibration import INSTANT, LEARNING, Gain, expected
 from distillfss.quality.outcomes import Outcome
@@ -45,13 +44,10 @@ class Pool:
         copies = copies_in(self.folder)
         self.names, _ = split(root.name, self.folder.names, copies)
         self.place = {name: index for index, name in enumerate(self.folder.names)}
-        of = GROUPS.get(root.name, lambda name: name)
-        alike = defaultdict(set)
-        for name in self.names:
-            alike[of(name)].add(name)
-        self.groups = sorted(
-            sorted(group) for group in joined([*alike.values(), *(set(self.names) & set(each) for each in copies)])
-        )
+        alike = defaultdict(list)
+        for name, place in places(GROUPS.get(root.name, lambda name: name), self.names, copies).items():
+            alike[place].append(name)
+        self.groups = sorted(sorted(group) for group in alike.values())
 
     def halves(self, draw: int) -> tuple[list[str], list[str]]:
         """Names to learn from, and names to find out by."""
@@ -68,8 +64,7 @@ def looked_at(pool: Pool, shots: int, draw: int, instant: bool) -> list[dict[str
     """Per class, what cross-validation found, and what the others say."""
     learnt, others = pool.halves(draw)
     names = draw_support(pool.classes(learnt), shots, draw)
-    samples = [pool.folder[pool.place[name]] for name in names]
-    support = SupportSet.from_arrays([s.image for s in samples], [s.mask for s in samples], pool.folder.class_names)
+    support = SupportSet([pool.folder[pool.place[name]] for name in names], pool.folder.class_names)
     model = fit(support, FitConfig(seed=draw, instant=instant))
     iou = evaluate(model, Chosen(pool.folder, others[:OTHERS])).paper.iou
     told = model.summary["estimate"]["classes"]

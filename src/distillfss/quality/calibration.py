@@ -120,12 +120,14 @@ def expected(found: Sequence[Outcome], gain: Gain) -> Expectation:
     mean, covariance = _posterior(shown, gain)
     covariance = covariance + NEW_FOR_ALL**2 + NEW_FOR_ONE**2 * np.eye(len(shown))
     deviations = np.sqrt(np.diag(covariance))
-    of_shown = iter(Expected.of_logit(float(m), float(d)) for m, d in zip(mean, deviations, strict=True))
-    classes = tuple(next(of_shown) if outcome.images else NOTHING for outcome in found)
+    of_shown = [Expected.of_logit(float(m), float(d)) for m, d in zip(mean, deviations, strict=True)]
+    each = iter(of_shown)
+    classes = tuple(next(each) if outcome.images else NOTHING for outcome in found)
+    if len(shown) == 1:
+        return Expectation(classes, of_shown[0])
     iou = 1 / (1 + np.exp(-mean))
     slope = iou * (1 - iou) / len(shown)
-    of_mean = Expected.around(float(iou.mean()), math.sqrt(float(slope @ covariance @ slope)))
-    return Expectation(classes, next(each for each in classes if each != NOTHING) if len(shown) == 1 else of_mean)
+    return Expectation(classes, Expected.around(float(iou.mean()), math.sqrt(float(slope @ covariance @ slope))))
 
 
 def _posterior(shown: Sequence[Outcome], gain: Gain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
