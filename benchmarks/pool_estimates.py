@@ -2,13 +2,15 @@
 
     python benchmarks/pool_estimates.py DATASETS --datasets kvasir_seg dsb2018 --draws 8 --out pools.jsonl
     python benchmarks/pool_estimates.py --judge pools.jsonl
+    python benchmarks/pool_estimates.py --solve pools.jsonl
 
 No locked test image is read. In every draw the look-alike groups of a pool are halved by lot; the support is drawn from
 one half by the protocol and gets an instant model, which takes seconds (``--whole``: a whole fit, which takes minutes),
 and up to 40 images of the other half say what was to be found. A line per data set, shots and draw; lines that are
 there are not computed again.
 
-``--judge`` holds the constants of ``quality/calibration.py`` against the lines.
+``--judge`` holds the constants of ``quality/calibration.py`` against the lines; ``--solve`` finds those that make the
+lines likeliest, of all pools and without each of them, every pool with the same weight. It needs SciPy.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillfss import FitConfig, SupportSet, evaluate, fit
 from distillfss.bench.contents import copies_in
 from distillfss.bench.protocol import GROUPS, draw_support, places, split
 from distillfss.bench.worker import Chosen
+from distillfss.quality import calibration
 from distillfss.quality.calibration import INSTANT, LEARNING, Gain, expected
 from distillfss.quality.outcomes import Outcome
 from distillfss.support import LabelledFolder
@@ -100,6 +104,36 @@ def judge(lines: Sequence[Mapping[str, Any]], gain: Gain) -> None:
         print()
 
 
+SOLVED = ("OF_TASK", "OF_CLASS", "NOISE", "NEW_FOR_ALL", "NEW_FOR_ONE")
+LOOSELY = np.log([0.5, 0.7, 1.0, 0.3, 0.3])
+"""Where the constants are held, weakly: what a few pools do not tell must not run away."""
+
+
+def solve(lines: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """The constants of ``SOLVED``, and the gain of an instant model, that make the lines likeliest."""
+    from scipy.optimize import minimize
+
+    weight = {name: 1 / sum(line["dataset"] == name for line in lines) for name in {line["dataset"] for line in lines}}
+
+    def unlikely(constants: NDArray[np.float64]) -> float:
+        for name, value in zip(SOLVED, np.exp(constants[:-1]), strict=True):
+            setattr(calibration, name, float(value))
+        total = 0.1 * float(np.square(constants[:-1] - LOOSELY).sum())
+        for line in lines:
+            rows = [row for row in line["classes"] if row["images"]]
+            outcomes = [Outcome(**{field: row[field] for field in FIELDS}) for row in rows]
+            mean, covariance = calibration.posterior(outcomes, Gain(float(constants[-1])))
+            found = np.clip([row["found"] for row in rows], calibration.LEAST_IOU, 1 - calibration.LEAST_IOU)
+            off = np.log(found / (1 - found)) - mean
+            likelihood = np.linalg.slogdet(covariance)[1] + off @ np.linalg.solve(covariance, off)
+            total += weight[line["dataset"]] * 0.5 * float(likelihood) / len(rows)
+        return total
+
+    start = np.append(LOOSELY, 0.2)
+    found: NDArray[np.float64] = minimize(unlikely, start, method="Nelder-Mead", options={"maxfev": 3000}).x
+    return np.append(np.exp(found[:-1]), found[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, nargs="?")
@@ -109,7 +143,15 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="whole fits in place of instant models")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--judge", type=Path)
+    parser.add_argument("--solve", type=Path)
     arguments = parser.parse_args()
+    if arguments.solve:
+        lines = [json.loads(line) for line in arguments.solve.read_text().splitlines()]
+        print("pools:", ", ".join(SOLVED), "and gain")
+        for without in (None, *sorted({line["dataset"] for line in lines})):
+            solved = solve([line for line in lines if line["dataset"] != without])
+            print("all:" if without is None else f"without {without}:", *(f"{value:.2f}" for value in solved))
+        return
     if arguments.judge:
         lines = [json.loads(line) for line in arguments.judge.read_text().splitlines()]
         judge(lines, LEARNING if arguments.whole else INSTANT)

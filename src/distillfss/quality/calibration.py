@@ -117,8 +117,7 @@ def expected(found: Sequence[Outcome], gain: Gain) -> Expectation:
     shown = [outcome for outcome in found if outcome.images > 0]
     if not shown:
         return Expectation((NOTHING,) * len(found), NOTHING)
-    mean, covariance = _posterior(shown, gain)
-    covariance = covariance + NEW_FOR_ALL**2 + NEW_FOR_ONE**2 * np.eye(len(shown))
+    mean, covariance = posterior(shown, gain)
     deviations = np.sqrt(np.diag(covariance))
     of_shown = [Expected.of_logit(float(m), float(d)) for m, d in zip(mean, deviations, strict=True)]
     each = iter(of_shown)
@@ -130,16 +129,17 @@ def expected(found: Sequence[Outcome], gain: Gain) -> Expectation:
     return Expectation(classes, Expected.around(float(iou.mean()), math.sqrt(float(slope @ covariance @ slope))))
 
 
-def _posterior(shown: Sequence[Outcome], gain: Gain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean (n,) and covariance (n, n) of the logits that the classes reach on images like those seen."""
+def posterior(shown: Sequence[Outcome], gain: Gain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (n,) and covariance (n, n) of the logits that classes which an image shows will reach on new images."""
     usual = np.array([TYPICAL + (ONE_IMAGE if outcome.images == 1 else 0) for outcome in shown])
-    prior = OF_TASK**2 + OF_CLASS**2 * np.eye(len(shown))
+    own = np.eye(len(shown))
+    prior, new = OF_TASK**2 + OF_CLASS**2 * own, NEW_FOR_ALL**2 + NEW_FOR_ONE**2 * own
     measured = [place for place, outcome in enumerate(shown) if outcome.images > 1]
     if not measured:
-        return usual, prior
+        return usual, prior + new
     logits, variances = zip(*(_measured(shown[place], gain) for place in measured), strict=True)
     weights = np.linalg.solve(prior[np.ix_(measured, measured)] + np.diag(variances), prior[measured]).T
-    return usual + weights @ (np.array(logits) - usual[measured]), prior - weights @ prior[measured]
+    return usual + weights @ (np.array(logits) - usual[measured]), prior - weights @ prior[measured] + new
 
 
 def _measured(outcome: Outcome, gain: Gain) -> tuple[float, float]:
