@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -51,6 +52,14 @@ def settings_of(row: Row) -> dict[str, Any]:
     return {key: value for key, value in row["settings"].items() if key != "seed"}
 
 
+def test_set(row: Row) -> tuple[int, str]:
+    """How many test images a row is about, and 16 hex digits that stand for their names."""
+    if "tested" in row:  # a row without the names, see ``merging``
+        return row["tested"]["images"], row["tested"]["digest"]
+    names = row["test_names"]
+    return len(names), hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+
 def _agreeing(rows: list[Row], group: Callable[[Row], Hashable], trait: Callable[[Row], Hashable]) -> list[Row]:
     """The rows that share a trait with the last of their group."""
     last = {group(row): trait(row) for row in rows}
@@ -62,7 +71,7 @@ def _place(row: Row) -> Hashable:
 
 
 def _tested(row: Row) -> Hashable:
-    return row["fingerprint"], tuple(row["test_names"])
+    return row["fingerprint"], test_set(row)
 
 
 def _without_seed(value: Any) -> Any:

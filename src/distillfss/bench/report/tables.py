@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from distillfss.bench.current import test_set
 from distillfss.bench.results import Row
 from distillfss.bench.summary import Arena, Entry, Spread, Summary
 
@@ -64,7 +65,7 @@ def dataset_table(summary: Summary) -> Table:
                     dataset,
                     arena.protocol,
                     ", ".join(classes) or NOTHING,
-                    _several(str(len(row["test_names"])) for row in members),
+                    _several(str(test_set(row)[0]) for row in members),
                     ", ".join(other) or "as many as shots",
                     _several(row["fingerprint"][:12] for row in members),
                 )

@@ -11,6 +11,10 @@ VERBS = {
     "prepare": ("distillfss.cli.bench.prepare", "Turn an official release into the layout used here."),
     "run": ("distillfss.cli.bench.run", "Fit and test methods on data sets, shots and seeds."),
     "report": ("distillfss.cli.bench.report", "Tables, plots and pictures of what was run."),
+    "merge": (
+        "distillfss.cli.bench.merge",
+        "Several folders of results as one small one, to publish or to go on from.",
+    ),
     "speed": ("distillfss.cli.bench.speed", "Latency, memory and size of teacher and student."),
 }
 
