@@ -1,8 +1,8 @@
-"""Results of several folders as one, of rows alone: small enough to be published beside a report, enough to go on from.
+"""Results of several folders as one, of rows alone: small enough to be published with a report, enough to go on from.
 
-The masks, the figures of single images and the names of test images stay behind, which are nearly all of the bytes. A run
-into such a folder computes nothing again, and a report of it says the same as one of the folders it was made of, but for
-pictures.
+The masks, the figures of single images and the names of test images stay behind, which are nearly all of the bytes. A
+run into such a folder computes nothing again, and a report of it says the same as one of the folders it was made of,
+but for pictures.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ VERBS = {
     "report": ("distillfss.cli.bench.report", "Tables, plots and pictures of what was run."),
     "merge": (
         "distillfss.cli.bench.merge",
-        "Several folders of results as one small one, to publish or to go on from.",
+        "Several folders of results as a small one, to publish or go on from.",
     ),
     "speed": ("distillfss.cli.bench.speed", "Latency, memory and size of teacher and student."),
 }

@@ -11,7 +11,7 @@ from distillfss.cli import options
 from distillfss.errors import OutputError, UsageError
 
 
-@click.command("merge", short_help="Several folders of results as one small one, to publish or to go on from.")
+@click.command("merge", short_help="Several folders of results as a small one, to publish or go on from.")
 @click.argument("results", type=options.PATH, nargs=-1)
 @click.option(
     "--out",
