@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from distillfss import FitConfig, Segmenter, __version__
 from distillfss.artifact import FORMAT_VERSION, ModelInfo
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.errors import DataError, ModelFileError, OutputError
+from distillfss.geometry import working_size
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
 from distillfss.segmenter import PREPROCESSING
@@ -67,6 +70,46 @@ def rewritten(path, **changes) -> None:
         else:
             metadata["info"] = json.dumps({**json.loads(metadata["info"]), key: value})
     save_file(tensors, path, metadata)
+
+
+@pytest.fixture
+def detailed(segmenter: Segmenter) -> Segmenter:
+    """A model that draws details, and has learnt some."""
+    backbone, standardize, _ = segmenter.parts
+    torch.manual_seed(1)
+    student = Student(backbone.layers, 2, backbone.fine_channels)
+    torch.nn.init.normal_(student.detail.correct.weight)
+    return Segmenter(backbone, standardize, student, replace(segmenter.info, details=True), torch.device("cpu"))
+
+
+def test_a_model_that_draws_details(tmp_path, detailed, photograph):
+    """Twice the rows and columns of logits, in a file that readers from before there were any refuse."""
+    path = tmp_path / "model.safetensors"
+    detailed.save(path)
+    again = Segmenter.load(path)
+    height, width = working_size(*photograph.shape[:2], 96)
+    assert again.logits(photograph).shape == (1, 3, height // 2, width // 2)
+    assert torch.equal(again.logits(photograph), detailed.logits(photograph))
+    assert np.array_equal(again.answer(photograph).mask, again(photograph))
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["format_version"] == "3"
+    rewritten(path, format_version="1")
+    with pytest.raises(ModelFileError, match="does not fit its format version"):
+        Segmenter.load(path)
+
+
+def test_details_that_are_not_there_and_details_that_nobody_spoke_of(tmp_path, segmenter, detailed):
+    path = tmp_path / "model.safetensors"
+    segmenter.save(path)
+    rewritten(path, details=True)
+    rewritten(path, format_version="3")
+    with pytest.raises(ModelFileError, match="does not fit its tensors"):
+        Segmenter.load(path)
+    detailed.save(path)
+    rewritten(path, details=False)
+    rewritten(path, format_version="1")
+    with pytest.raises(ModelFileError, match="does not fit its tensors"):
+        Segmenter.load(path)
 
 
 @pytest.mark.parametrize("embed", [False, True])
@@ -129,7 +172,7 @@ def test_missing_file_and_folder(tmp_path):
 
 def test_a_newer_format_says_update(model):
     rewritten(model, format_version="99")
-    with pytest.raises(ModelFileError, match=r"version 99 is newer than 2.*Update distillfss"):
+    with pytest.raises(ModelFileError, match=r"version 99 is newer than 3.*Update distillfss"):
         Segmenter.load(model)
 
 

@@ -208,7 +208,7 @@ def test_an_ordinary_model_is_written_as_it_always_was(old: Segmenter, extended:
 
 def test_a_reader_from_before_says_update(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert metadata(file)["format_version"] == "2"
-    monkeypatch.setattr("distillfss.artifact.PARTS_VERSION", 1)
+    monkeypatch.setattr("distillfss.artifact.NEWEST_VERSION", 1)
     with pytest.raises(ModelFileError, match=r"format version 2 is newer than 1.*Update distillfss"):
         Segmenter.load(file)
 

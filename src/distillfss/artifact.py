@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from distillfss.backbones.base import Layer
+from distillfss.backbones.base import Backbone
 from distillfss.checkpoints.guarded import (
     check_file,
     format_version,
@@ -28,9 +28,15 @@ __all__ = ["MAX_CLASSES", "ModelInfo", "load_strictly", "load_student", "read_mo
 FORMAT = "distillfss-model"
 FORMAT_VERSION = 1
 PARTS_VERSION = 2
-"""Of a model with several students, which a reader from before there were any refuses; the newest that is read."""
+"""Of a model with several students, which a reader from before there were any refuses."""
+DETAILS_VERSION = 3
+"""Of a model that draws details, likewise."""
+NEWEST_VERSION = DETAILS_VERSION
+"""That is read."""
 MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
 """Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
+A_DETAIL = "detail.correct.weight"
+"""A tensor that a student has if, and only if, it draws details."""
 MAX_BACKBONE_BYTES = 32 * 2**30
 """What an embedded backbone may add. A ViT-L has 1.2 GB; the largest DINOv3, with 7 billion parameters, 27 GB."""
 
@@ -91,7 +97,7 @@ def read_model(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
 def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
     if metadata.get("format") != FORMAT:
         raise ModelFileError("this safetensors file is no distillfss model", path=path, cure=_NOT_A_MODEL)
-    format_version(metadata, PARTS_VERSION, path, FETCH_AGAIN)
+    format_version(metadata, NEWEST_VERSION, path, FETCH_AGAIN)
     info = parsed_info(metadata.get("info"), path)
     if metadata["format_version"] != _version(info):
         raise ModelFileError("its description does not fit its format version", path=path, cure=FETCH_AGAIN)
@@ -101,10 +107,10 @@ def _checked_info(metadata: Mapping[str, str], path: Path) -> ModelInfo:
 
 
 def _version(info: ModelInfo) -> str:
-    return str(PARTS_VERSION if info.parts else FORMAT_VERSION)
+    return str(DETAILS_VERSION if info.details else PARTS_VERSION if info.parts else FORMAT_VERSION)
 
 
-def load_student(info: ModelInfo, layers: Sequence[Layer], tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+def load_student(info: ModelInfo, backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
     """The student of a model file, or several side by side; each is built only if those before it are in the file.
 
     Raises
@@ -112,19 +118,17 @@ def load_student(info: ModelInfo, layers: Sequence[Layer], tensors: Mapping[str,
     ModelFileError
         If the tensors are not those of such students, or these do not fit the backbone.
     """
-    from distillfss.models.composite import StudentParts
-    from distillfss.models.students import STUDENTS
+    from distillfss.models.composite import StudentParts, draws_details
 
     members: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
         for number, part in enumerate(info.parts or ((True,) * len(info.class_names),)):
-            try:
-                member = STUDENTS[info.architecture](layers, len(part))
-            except ValueError as error:
-                problem = f"a student of architecture {info.architecture!r} does not fit {info.backbone}"
-                raise ModelFileError(problem, path=path, cure=FETCH_AGAIN) from error
-            load_strictly(member, tensors, f"student.members.{number}." if info.parts else "student.", path)
+            prefix = f"student.members.{number}." if info.parts else "student."
+            member = _built(info, backbone, len(part), f"{prefix}{A_DETAIL}" in tensors, path)
+            load_strictly(member, tensors, prefix, path)
             members.append(member)
+    if info.details != any(draws_details(member) for member in members):
+        raise ModelFileError("its description does not fit its tensors", path=path, cure=FETCH_AGAIN)
     if not info.parts:
         return members[0]
     student = StudentParts(members, info.parts)
@@ -135,6 +139,23 @@ def load_student(info: ModelInfo, layers: Sequence[Layer], tensors: Mapping[str,
             f"{len(unknown)} tensors belong to no student ({printable(min(unknown))})", path=path, cure=FETCH_AGAIN
         )
     return student
+
+
+def _built(info: ModelInfo, backbone: Backbone, ways: int, details: bool, path: Path) -> nn.Module:
+    """A student of n classes whose tensors are still to come."""
+    from distillfss.models.student import Student
+    from distillfss.models.students import STUDENTS
+
+    kind = STUDENTS[info.architecture]
+    try:
+        if not details:
+            return kind(backbone.layers, ways)
+        if kind is not Student or backbone.fine_channels is None:
+            raise ValueError("it has no details")
+        return Student(backbone.layers, ways, backbone.fine_channels)
+    except ValueError as error:
+        problem = f"a student of architecture {info.architecture!r} does not fit {info.backbone}"
+        raise ModelFileError(problem, path=path, cure=FETCH_AGAIN) from error
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:

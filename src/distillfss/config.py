@@ -63,6 +63,9 @@ class FitConfig:
         0 leaves out that phase, and the backbone as it is. So does a backbone without a tail (``Backbone.tail_from``).
     adapt_rate, adapt_batch
         Peak learning rate of the student, and views per step, in that phase.
+    detail_rate
+        Peak learning rate, in that phase, of what draws details (``models.detail``); 0 leaves details out. They are
+        left out anyway where the masks have none, see ``training.details``.
     adapt_prior
         How many images the model as it was before that phase counts for: k images take it ``k / (k + adapt_prior)`` of
         the way to what it is after it. 0 takes it all the way.
@@ -96,6 +99,7 @@ class FitConfig:
     backbone_rate: float = 2e-4
     adapt_rate: float = 5e-4
     adapt_batch: int = 4
+    detail_rate: float = 0.03
     adapt_prior: float = 4.0
     use_teacher: bool = True
     answer_weight: float = 1.0
@@ -120,6 +124,9 @@ class FitConfig:
         if not 0 <= self.backbone_rate <= 1:
             cure = "Choose from 0, which leaves the backbone as it is, to 1"
             raise UsageError(f"backbone_rate {self.backbone_rate} is out of range", cure=cure)
+        if not 0 <= self.detail_rate <= 1:
+            cure = "Choose from 0, which leaves details out, to 1"
+            raise UsageError(f"detail_rate {self.detail_rate} is out of range", cure=cure)
         if not self.adapt_prior >= 0:
             raise UsageError(f"adapt_prior {self.adapt_prior} is out of range", cure="Choose 0 or more images")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots", "adapt_batch"):

@@ -17,7 +17,7 @@ from distillfss.fitting import run_to_the_end
 from distillfss.io.labelled import Sample
 from distillfss.metrics import IGNORE
 from distillfss.model_info import MAX_CLASSES
-from distillfss.models.composite import members_of, side_by_side
+from distillfss.models.composite import draws_details, members_of, side_by_side
 from distillfss.runtime import keep_freed_memory
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
@@ -235,5 +235,6 @@ def _changed(
     backbone, standardize, _ = model.parts
     summary = {**model.summary, how: [*model.summary.get(how, []), entry]}
     summary.pop("estimate", None)  # it was of other classes
-    info = replace(model.info, class_names=class_names, parts=parts, summary=summary)
+    details = draws_details(student)
+    info = replace(model.info, class_names=class_names, parts=parts, summary=summary, details=details)
     return Segmenter(backbone, standardize, student, info, torch.device(model.device))

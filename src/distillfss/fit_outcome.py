@@ -41,6 +41,7 @@ def segmenter_of(run: FitRun) -> Segmenter:
         size=run.config.size,
         preprocessing={**PREPROCESSING, "normalise": run.ready.backbone.normalisation},
         summary=_summary(run) | strangeness | _expected(run),
+        details=student.detail is not None,
     )
     return Segmenter(backbone, run.ready.standardize, student, info, run.ready.device)
 
@@ -68,7 +69,8 @@ def adapted(run: FitRun) -> tuple[Student, LearningTail]:
     if run.share == 1:
         return student, copy.deepcopy(run.tail)
     for name, own in student.named_parameters():
-        own.copy_(run.distilled[name].lerp(own, run.share))
+        if not name.startswith("detail."):  # which knew nothing to go back to
+            own.copy_(run.distilled[name].lerp(own, run.share))
     return student, run.tail.drawn_back(run.ready.backbone, run.share)
 
 

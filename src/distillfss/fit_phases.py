@@ -46,7 +46,7 @@ def tail_of(ready: Preparation, unlabeled: Sequence[Tensor]) -> LearningTail | N
     UsageError
         If there are images without annotation and nothing to learn from them.
     """
-    if not ready.config.backbone_learns or ready.beside is not None or ready.backbone.tail_from is None:
+    if not ready.learns:
         if unlabeled:
             raise UsageError(
                 "images without annotation teach a backbone that learns, and this one does not",

@@ -12,7 +12,7 @@ from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
 from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
-from distillfss.models.standardize import Standardize
+from distillfss.models.standardize import Standardize, statistics
 from distillfss.models.student import Student
 from distillfss.models.teacher import Teacher
 from distillfss.quality.strangeness import limit, widened
@@ -20,6 +20,7 @@ from distillfss.runtime import resolve_device
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter, Strength
+from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid
 from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.pool import EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
@@ -140,7 +141,30 @@ class Preparation:
                     cure="Leave --instant out, annotate a second image, or give a teacher with --init",
                 )
             self.teacher.to(self.device)
-            self.student = Student(layers, self.ways).to(self.device)
+            self.student = Student(layers, self.ways, self._fine_channels()).to(self.device)
+        if self.student.detail is not None:
+            self.student.detail.calibrate(*self._fine_statistics())
+
+    @property
+    def learns(self) -> bool:
+        """Whether the backbone's later stages are to learn; beside another model, whose classes rest on them, never."""
+        return self.config.backbone_learns and self.beside is None and self.backbone.tail_from is not None
+
+    def _fine_channels(self) -> int | None:
+        """Of the backbone's map of stride 2, if the student is to draw details, which it learns with the backbone."""
+        if not self.learns or self.config.detail_rate == 0:
+            return None
+        kept = kept_by_the_grid([view.mask for view in self.plain], self.ways)
+        return self.backbone.fine_channels if min(kept) < FINE_ENOUGH else None
+
+    @torch.no_grad()
+    def _fine_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (C,) of the channels of the map of stride 2 over the support."""
+        sources = range(len(self.augmenter))
+        (mean,), (std,) = statistics(
+            [self.backbone.fine(self.augmenter.plain(source).image[None].to(self.device))] for source in sources
+        )
+        return mean, std
 
     def _probes(self) -> tuple[Tensor, dict[int, Tensor]]:
         """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others."""

@@ -80,8 +80,16 @@ class FitRun:
             offset,
             peak=config.adapt_rate if isinstance(phase, Adapt) else config.learning_rate,
             weight_decay=config.weight_decay,
-            slower=[(phase.tail, config.backbone_rate)] if isinstance(phase, Adapt) else [],
+            apart=self._apart(phase) if isinstance(phase, Adapt) else [],
         )
+
+    def _apart(self, phase: Adapt) -> list[tuple[nn.Module, float]]:
+        """What has a learning rate of its own in a phase in which the backbone learns."""
+        detail = self.student.detail
+        return [
+            (phase.tail, self.config.backbone_rate),
+            *([] if detail is None else [(detail, self.config.detail_rate)]),
+        ]
 
     @property
     def steps_in_all(self) -> int:

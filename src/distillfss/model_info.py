@@ -40,6 +40,8 @@ class ModelInfo:
     parts
         Of a model that was extended: for each of its students, which of the student's classes are the model's, in the
         order of ``class_names``. Empty for the one student of an ordinary model.
+    details
+        Whether any of its students draws details (``models.detail``), so that logits have stride 2.
     """
 
     class_names: tuple[str, ...]
@@ -52,11 +54,11 @@ class ModelInfo:
     library_version: str = __version__
     architecture: str = "distillfss"
     parts: tuple[tuple[bool, ...], ...] = ()
+    details: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; an ordinary model is described as it was before there were parts."""
-        fields = asdict(self)
-        return fields if self.parts else {key: value for key, value in fields.items() if key != "parts"}
+        """JSON-safe; a model without parts or details is described as it was before there were any."""
+        return {key: value for key, value in asdict(self).items() if value or key not in ("parts", "details")}
 
 
 def parsed_info(text: str | None, path: Path) -> ModelInfo:
@@ -80,6 +82,7 @@ def parsed_info(text: str | None, path: Path) -> ModelInfo:
             library_version=text_of(raw, "library_version"),
             architecture=text_of(raw, "architecture", "distillfss"),
             parts=_parts(raw.get("parts", [])),
+            details=bool(raw.get("details", False)),
         )
     except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
         reason = printable(error.problem if isinstance(error, DataError) else repr(error))

@@ -137,8 +137,8 @@ class Segmenter:
         from distillfss.models.mixer import resize
 
         with torch.inference_mode():
-            features = self._pyramid(pixels)
-            merged = merge_classes(self._student(features)[0])
+            raw, features = self._seen(pixels)
+            merged = merge_classes(raw)
             at_own_size = resize(merged, pixels.shape[:2])[0]
             likely = at_own_size.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy() if probabilities else None
             return Answer(class_indices(at_own_size), likely, self._judged(merged, features))
@@ -191,21 +191,29 @@ class Segmenter:
         return [class_indices(resize(logits, size)[0]) for size in sizes]
 
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Merged class logits (1, n + 1, h / 4, w / 4) of one image, (h, w) being its working size."""
+        """Merged class logits (1, n + 1, h / 4, w / 4) of one image, (h, w) being its working size.
+
+        Those of a model that draws details are (1, n + 1, h / 2, w / 2).
+        """
         import torch
 
         from distillfss.models.classes import merge_classes
 
         with torch.inference_mode():
-            return merge_classes(self._student(self._pyramid(pixels))[0])
+            return merge_classes(self._seen(pixels)[0])
 
-    def _pyramid(self, pixels: NDArray[np.uint8]) -> list[Tensor]:
-        """Standardised features of one image at its working size."""
+    def _seen(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, list[Tensor]]:
+        """Logits of every class against its background, and standardised features, of one image at its working size."""
+        from distillfss.models.composite import draws_details
         from distillfss.preprocess import at_working_size
 
-        image = at_working_size(pixels, self.size).to(self.device)
-        features: list[Tensor] = self._standardize(self._backbone(image[None]))
-        return features
+        image = at_working_size(pixels, self.size).to(self.device)[None]
+        if draws_details(self._student):
+            fine = self._backbone.fine(image)
+            features = self._standardize(self._backbone.from_fine(fine))
+            return self._student(features, fine=fine)[0], features
+        features = self._standardize(self._backbone(image))
+        return self._student(features)[0], features
 
     @property
     def parts(self) -> tuple[Backbone, Standardize, nn.Module]:
@@ -318,7 +326,7 @@ class Segmenter:
             )
         standardize = Standardize(backbone.layers)
         load_strictly(standardize, tensors, "standardize.", path)
-        student = load_student(info, backbone.layers, tensors, path)
+        student = load_student(info, backbone, tensors, path)
         return cls(backbone, standardize, student, info, resolve_device(device))
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from scenes import square_pair, square_support
 
 from distillfss import FitConfig, Segmenter, fit
 from distillfss.model_info import ModelInfo
-from distillfss.models.standardize import Standardize
+from distillfss.models.standardize import Standardize, statistics
 from distillfss.models.student import Student
 
 pytest.importorskip("onnx")
@@ -66,6 +66,22 @@ def three_classes() -> Segmenter:
 
 
 @pytest.fixture(scope="session")
+def two_with_details() -> Segmenter:
+    """Two classes with details; small, with random weights."""
+    torch.manual_seed(1)
+    backbone = SmallBackbone()
+    info = ModelInfo(("class_1", "class_2"), backbone.name, "0" * 64, False, 96, details=True)
+    images = torch.rand(2, 3, 96, 96) * 255
+    standardize = Standardize(backbone.layers)
+    standardize.calibrate([backbone(images)])
+    student = Student(backbone.layers, 2, backbone.fine_channels)
+    assert student.detail is not None
+    student.detail.calibrate(*(each[0] for each in statistics([[backbone.fine(images)]])))
+    torch.nn.init.normal_(student.detail.correct.weight)
+    return Segmenter(backbone, standardize, student, info, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled folder of images the model has not seen, of several sizes."""
     folder = tmp_path_factory.mktemp("squares")
@@ -89,4 +105,13 @@ def three_classes_file(three_classes: Segmenter, tmp_path_factory: pytest.TempPa
 
     path = tmp_path_factory.mktemp("three") / "three.onnx"
     export_onnx(three_classes, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def two_with_details_file(two_with_details: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from distillfss.export.exporting import export_onnx
+
+    path = tmp_path_factory.mktemp("details") / "details.onnx"
+    export_onnx(two_with_details, path)
     return path

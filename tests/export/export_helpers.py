@@ -30,7 +30,7 @@ sys.meta_path.insert(0, NoTorch())
 class SmallBackbone(Backbone):
     """Five convolutions, random weights: an export spends its time on a backbone's depth."""
 
-    name, normalisation = "small", "(x - 127) / 128"
+    name, normalisation, fine_channels = "small", "(x - 127) / 128", 8
     layers = tuple(Layer(f"stride{stride}", stride, 8) for stride in (4, 8, 16, 32))
 
     def __init__(self) -> None:
@@ -40,7 +40,12 @@ class SmallBackbone(Backbone):
         self.freeze()
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x = F.relu(self.stem((images - 127) / 128))
+        return self.from_fine(self.fine(images))
+
+    def fine(self, images: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.stem((images - 127) / 128))
+
+    def from_fine(self, x: torch.Tensor) -> list[torch.Tensor]:
         features = []
         for step in self.steps:
             x = step(F.relu(x))

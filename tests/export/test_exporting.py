@@ -37,7 +37,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["one_class", "three_classes"])
+@pytest.mark.parametrize("kind", ["one_class", "three_classes", "two_with_details"])
 def test_it_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
     segmenter: Segmenter = request.getfixturevalue(kind)
     path: Path = request.getfixturevalue(f"{kind}_file")

@@ -65,6 +65,22 @@ def test_logits_are_those_of_the_student(ways: int, batch: int, rows: int, colum
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
+@pytest.mark.parametrize("ways", [1, 2])
+@torch.no_grad()
+def test_details_are_those_of_the_student(ways: int) -> None:
+    standardize, _ = fitted(ways, seed=ways)
+    student = Student(LAYERS, ways, fine_channels=7).double().eval()
+    for parameter in student.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    student.detail.calibrate(torch.randn(7), torch.rand(7) + 0.2)
+    features, fine = pyramid(2, 1, 2, seed=0), 3 * torch.randn(2, 7, 16, 32, dtype=torch.double)
+    wanted, _ = student(standardize(features), fine=fine)
+    lean = LeanStudent(standardize, student).double()
+    assert wanted.shape == (2, ways, 2, 16, 32)
+    torch.testing.assert_close(lean(features, fine), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    torch.testing.assert_close(lean(features), student(standardize(features))[0], rtol=0, atol=1e-4)
+
+
 @torch.no_grad()
 def test_a_pixel_without_any_feature_is_no_nan() -> None:
     """All channels alike: neither variance nor length to divide by."""

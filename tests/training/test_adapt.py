@@ -32,7 +32,7 @@ def test_a_learning_tail_starts_as_the_frozen_backbone(run: FitRun):
     image = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(0)) * 255
     wanted = run.encode(image)
     head = run.tail.encode_head(image)
-    assert len(head) == run.ready.backbone.tail_from + 1
+    assert len(head) == run.ready.backbone.tail_from + 2  # and the map before them
     for one, two in zip(run.tail(head), wanted, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
     assert {id(p) for p in run.tail.parameters() if p.requires_grad} == {
@@ -77,7 +77,7 @@ def test_slower_modules_have_a_rate_of_their_own():
     phase = SimpleNamespace(
         name="both", model=model, steps=50, loss=lambda step, pool_step: (fast(inputs) + 5 * slow(inputs)).sum()
     )
-    runner = PhaseRunner(phase, 0, peak=1e-2, weight_decay=0.0, slower=[(slow, 1e-4)])
+    runner = PhaseRunner(phase, 0, peak=1e-2, weight_decay=0.0, apart=[(slow, 1e-4)])
     runner.advance()
     for module, start, peak in zip((fast, slow), starts, (1e-2, 1e-4), strict=True):
         step = (module.weight - start).abs()

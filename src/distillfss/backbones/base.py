@@ -29,12 +29,15 @@ class Backbone(nn.Module):
         What it does to the pixels first, for whoever reads a model file.
     tail_from
         Index of the last layer of ``head``; None where a backbone cannot be taken apart, and stays as it is.
+    fine_channels
+        Channels of the map of stride 2 that comes before the pyramid; None where a backbone has none to give.
     """
 
     name: str
     normalisation: str
     layers: tuple[Layer, ...]
     tail_from: int | None = None
+    fine_channels: int | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps of images.
@@ -51,9 +54,22 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
-    def head(self, images: Tensor) -> list[Tensor]:
-        """The layers of images, as ``forward`` takes them, up to ``tail_from``."""
+    def fine(self, images: Tensor) -> Tensor:
+        """The map of stride 2 of images, as ``forward`` takes them: (B, C, ceil(H / 2), ceil(W / 2))."""
         raise NotImplementedError
+
+    def from_fine(self, fine: Tensor) -> list[Tensor]:
+        """The whole pyramid, computed from what ``fine`` returns."""
+        features = self.head_from_fine(fine)
+        return [*features, *self.tail(features[-1])]
+
+    def head_from_fine(self, fine: Tensor) -> list[Tensor]:
+        """The layers up to ``tail_from``, computed from what ``fine`` returns."""
+        raise NotImplementedError
+
+    def head(self, images: Tensor) -> list[Tensor]:
+        """The layers of images up to ``tail_from``."""
+        return self.head_from_fine(self.fine(images))
 
     def tail(self, feature: Tensor) -> list[Tensor]:
         """The layers after ``tail_from``, computed from that one as ``forward`` returns it, (B, C, h, w)."""

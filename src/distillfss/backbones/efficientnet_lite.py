@@ -128,6 +128,8 @@ class EfficientNetLite(Backbone):
         cin, stride = STEM_CHANNELS, 2
         for number, stage in enumerate(scaled_stages(*SCALES[name])):
             stride *= stage.stride
+            if stride == 2:
+                self.fine_channels = stage.channels
             for block in range(stage.blocks):
                 step = stage.stride if block == 0 else 1
                 self.blocks.append(MobileBlock(cin, stage.channels, stage.expand, stage.kernel, step))
@@ -142,12 +144,15 @@ class EfficientNetLite(Backbone):
         self.freeze()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        features = self.head(images)
-        return [*features, *self.tail(features[-1])]
+        return self.from_fine(self.fine(images))
 
-    def head(self, images: Tensor) -> list[Tensor]:
+    def fine(self, images: Tensor) -> Tensor:
         x = ((images - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-        return self._blocks(F.relu6(self.stem(x), inplace=True), 0, self._tail_start)
+        stage: Tensor = self.blocks[0](F.relu6(self.stem(x), inplace=True))
+        return stage
+
+    def head_from_fine(self, fine: Tensor) -> list[Tensor]:
+        return self._blocks(fine, 1, self._tail_start)
 
     def tail(self, feature: Tensor) -> list[Tensor]:
         return self._blocks(feature.contiguous(memory_format=torch.channels_last), self._tail_start, len(self.blocks))

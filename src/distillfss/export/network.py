@@ -15,6 +15,7 @@ from distillfss.export.format import IR_VERSION, OPSET
 from distillfss.export.quiet import quiet
 from distillfss.geometry import GRID
 from distillfss.models.classes import merge_classes
+from distillfss.models.composite import draws_details
 from distillfss.models.lean import LeanStudent
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import Student
@@ -35,10 +36,14 @@ class Network(nn.Module):
         super().__init__()
         self.backbone, standardize, student = segmenter.parts
         self.head = shipped_head(standardize, student)
+        self.details = draws_details(student)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) RGB, 0 to 255, to merged class logits (B, n + 1, h', w')."""
-        return merge_classes(self.head(self.backbone(pixels)))
+        if not self.details:
+            return merge_classes(self.head(self.backbone(pixels)))
+        fine = self.backbone.fine(pixels)
+        return merge_classes(self.head(self.backbone.from_fine(fine), fine))
 
 
 class Head(nn.Module):
@@ -48,9 +53,10 @@ class Head(nn.Module):
         super().__init__()
         self.standardize, self.student = standardize, student
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Raw pyramid to logits (B, n, 2, h', w')."""
-        return cast(Tensor, self.student(self.standardize(features))[0])
+    def forward(self, features: Sequence[Tensor], fine: Tensor | None = None) -> Tensor:
+        """Raw pyramid, and map of stride 2 for a student that draws details, to logits (B, n, 2, h', w')."""
+        seen = self.standardize(features)
+        return cast(Tensor, (self.student(seen) if fine is None else self.student(seen, fine=fine))[0])
 
 
 def shipped_head(standardize: Standardize, student: nn.Module) -> nn.Module:

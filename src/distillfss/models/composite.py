@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from distillfss.models.mixer import resize
+
 Kept = tuple[tuple[bool, ...], ...]
 """Of every student, which of its classes are passed on."""
 
@@ -32,16 +34,33 @@ class StudentParts(nn.Module):
         self.kept = kept
         self._chosen = [[place for place, is_kept in enumerate(part) if is_kept] for part in kept]
 
-    def forward(self, query: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the n classes that are kept, given the query's pyramid."""
+    def forward(self, query: Sequence[Tensor], fine: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits (B, n, 2, h, w) and coarse maps of the n classes that are kept, given the query's pyramid.
+
+        Logits have stride 4, or 2 if ``fine`` is given and any of the students draws details.
+        """
         logits, maps = [], []
         for member, kept, chosen in zip(self.members, self.kept, self._chosen, strict=True):
-            own, own_maps = member(query)
+            own, own_maps = member(query, fine=fine) if draws_details(member) else member(query)
             if not all(kept):
                 own, own_maps = own[:, chosen], [layer[:, chosen] for layer in own_maps]
             logits.append(own)
             maps.append(own_maps)
-        return torch.cat(logits, dim=1), [torch.cat(layer, dim=1) for layer in zip(*maps, strict=True)]
+        return torch.cat(as_fine_as_the_finest(logits), dim=1), [
+            torch.cat(layer, 1) for layer in zip(*maps, strict=True)
+        ]
+
+
+def as_fine_as_the_finest(logits: Sequence[Tensor]) -> list[Tensor]:
+    """Logits (B, n_i, 2, h_i, w_i) of several students on one grid; those that have it are not touched."""
+    size = max(tuple(own.shape[-2:]) for own in logits)
+    return [own if tuple(own.shape[-2:]) == size else resize(own, size) for own in logits]
+
+
+def draws_details(student: nn.Module) -> bool:
+    """Whether a student, or one of several, has a use for the backbone's map of stride 2."""
+    members = student.members if isinstance(student, StudentParts) else [student]
+    return any(getattr(member, "detail", None) is not None for member in members)
 
 
 def members_of(student: nn.Module, ways: int) -> tuple[list[nn.Module], Kept]:

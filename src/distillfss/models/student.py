@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import CoarseAttention, Encoding, attend, positional_encoding
 from distillfss.models.clusters import Clusters, cluster
+from distillfss.models.detail import Detail
 from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers
 from distillfss.models.probe import probe_map, probe_width
 from distillfss.models.prototypes import cosines, prototypes
@@ -90,9 +91,11 @@ class Student(nn.Module):
         The backbone's pyramid.
     ways
         Number of classes n.
+    fine_channels
+        Of the backbone's map of stride 2, if the student is to draw details; see ``Detail``.
     """
 
-    def __init__(self, layers: Sequence[Layer], ways: int) -> None:
+    def __init__(self, layers: Sequence[Layer], ways: int, fine_channels: int | None = None) -> None:
         super().__init__()
         self.ways = ways
         self.layers = tuple(layers)
@@ -100,6 +103,7 @@ class Student(nn.Module):
         self.attention = nn.ModuleList(DistilledAttention(layers[index].channels, ways) for index in self.coarse)
         self.register_buffer("probe", torch.zeros(ways, probe_width(layers)))
         self.mixer = Mixer(layers)
+        self.detail = None if fine_channels is None else Detail(fine_channels, ways)
 
     def take_over(self, teacher: Teacher, support: SupportTokens, seed: int) -> None:
         """Start as the teacher that is shown this support, as far as a few tokens can stand for it."""
@@ -114,7 +118,11 @@ class Student(nn.Module):
             own.take_over(theirs, features, shares, seed)
 
     def forward(
-        self, query: Sequence[Tensor], probe: Tensor | None = None, encoding: Encoding = positional_encoding
+        self,
+        query: Sequence[Tensor],
+        probe: Tensor | None = None,
+        encoding: Encoding = positional_encoding,
+        fine: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, n, 2, H / 4, W / 4) and coarse maps of the query, given its pyramid.
 
@@ -126,10 +134,14 @@ class Student(nn.Module):
             (B, n, D + 1). For images of the support, whose own pixels are in the student's probe, that of the others.
         encoding
             Where the query's tokens lie; other than the default if it is a part of its image.
+        fine
+            The backbone's map of stride 2, (B, C, H / 2, W / 2), for a student that draws details: then logits are
+            (B, n, 2, H / 2, W / 2). Without it they are what they were before.
         """
         maps = [
             attention(at_coarse_stride(query[index], self.layers[index]), encoding)
             for attention, index in zip(self.attention, self.coarse, strict=True)
         ]
         probe = self.get_buffer("probe") if probe is None else probe
-        return self.mixer(maps, probe_map(query, probe, self.layers), query), maps
+        logits = self.mixer(maps, probe_map(query, probe, self.layers), query)
+        return (logits if fine is None or self.detail is None else self.detail(logits, fine)), maps

@@ -40,15 +40,20 @@ class LearningTail(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Standardised pyramid of the frozen backbone, (B, C_l, h_l, w_l) each, to that of the learning one.
 
-        Of the former no more than its head is needed.
+        Of the former no more than its head is needed; what comes after that is passed over.
         """
         start = self.standardize.undone(features[self.first - 1], self.first - 1)
         later = self.backbone.tail(start)
         return [*features[: self.first], *self.standardize.of_layers(later, self.first)]
 
     def encode_head(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) pixels 0 to 255 to the standardised layers that do not learn."""
-        return self.standardize.of_layers(self.backbone.head(images), 0)
+        """(B, 3, H, W) pixels 0 to 255 to the standardised layers that do not learn, and the raw map of stride 2."""
+        fine = self.backbone.fine(images)
+        return [*self.standardize.of_layers(self.backbone.head_from_fine(fine), 0), fine]
+
+    def fine(self, encoded: Sequence[Tensor]) -> Tensor:
+        """The map of stride 2, (B, C, H / 2, W / 2), of what ``encode_head`` returns."""
+        return encoded[self.first]
 
     @torch.no_grad()
     def drawn_back(self, backbone: Backbone, share: float) -> LearningTail:

@@ -93,8 +93,9 @@ def annotation_loss(
 
     def answer(part: tuple[slice, np.random.Generator]) -> tuple[Tensor]:
         at, own = part
-        seen = jittered(tail(Batch.of(views[at]).features), jitter, own)
-        logits, _ = student(seen, None if probes is None else probes[at])
+        encoded = Batch.of(views[at]).features
+        seen = jittered(tail(encoded), jitter, own)
+        logits, _ = student(seen, None if probes is None else probes[at], fine=tail.fine(encoded))
         return (merge_classes(logits),)
 
     learning = [p for module in (student, tail) for p in module.parameters() if p.requires_grad]

@@ -46,7 +46,7 @@ class PhaseRunner:
         Pool step of the phase's first step.
     peak
         Peak learning rate.
-    slower
+    apart
         Peak learning rates of their own, of modules that are part of the phase's model.
     """
 
@@ -57,16 +57,16 @@ class PhaseRunner:
         *,
         peak: float,
         weight_decay: float,
-        slower: Sequence[tuple[nn.Module, float]] = (),
+        apart: Sequence[tuple[nn.Module, float]] = (),
     ) -> None:
         self.phase = phase
         self.step = 0
         self._pool_offset = pool_offset
         self._weight_decay = weight_decay
         self._parameters = [p for p in phase.model.parameters() if p.requires_grad]
-        groups = [([p for p in module.parameters() if p.requires_grad], rate) for module, rate in slower]
-        apart = {id(p) for parameters, _ in groups for p in parameters}
-        self._groups = [([p for p in self._parameters if id(p) not in apart], peak), *groups]
+        groups = [([p for p in module.parameters() if p.requires_grad], rate) for module, rate in apart]
+        taken = {id(p) for parameters, _ in groups for p in parameters}
+        self._groups = [([p for p in self._parameters if id(p) not in taken], peak), *groups]
 
     @cached_property
     def _optimizer(self) -> torch.optim.AdamW:

@@ -81,7 +81,8 @@ def own_answers(student: Student, tail: LearningTail, images: Sequence[Tensor]) 
     device = next(student.parameters()).device
     answers = []
     for image in images:
-        logits, _ = student(tail(tail.encode_head(image[None].float().to(device))))
+        encoded = tail.encode_head(image[None].float().to(device))
+        logits, _ = student(tail(encoded), fine=tail.fine(encoded))
         most, answer = resize(merge_classes(logits), image.shape[-2:]).softmax(1)[0].max(0)
         answers.append(answer.masked_fill(most < SURE, IGNORE).to(torch.uint8).cpu())
     return answers

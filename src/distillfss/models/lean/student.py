@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -57,13 +58,24 @@ class LeanStudent(nn.Module):
             )
         )
         self.mixer = LeanMixer(student.mixer, student.ways)
+        self.detail = copy.deepcopy(student.detail)
+        if self.detail is not None:
+            seen, mean, std = self.detail.seen, self.detail.get_buffer("mean"), self.detail.get_buffer("std")
+            self.seen = folded(seen.weight.flatten(1), seen.bias, mean, std)
         self.to(means[0].device).requires_grad_(False).eval()
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Raw pyramid, (B, C_l, h_l, w_l) each, to logits (B, n, 2, H / 4, W / 4)."""
+    def forward(self, features: Sequence[Tensor], fine: Tensor | None = None) -> Tensor:
+        """Raw pyramid, (B, C_l, h_l, w_l) each, to logits (B, n, 2, H / 4, W / 4).
+
+        With the raw map of stride 2 as well, (B, C, H / 2, W / 2), a student that draws details has twice as many rows
+        and columns of logits.
+        """
         context = self._by_stride(range(len(features)), self.project, features)
         scores = self._by_stride(self.probed, self.probe, features)
-        return self.mixer(self._maps(features), probe_map(scores), context)
+        logits = self.mixer(self._maps(features), probe_map(scores), context)
+        if fine is None or self.detail is None:
+            return logits
+        return self.detail.corrected(finer(logits.flatten(1, 2), 2).unflatten(1, (-1, 2)), self.seen(fine))
 
     def _by_stride(self, chosen: Iterable[int], convs: nn.ModuleList, features: Sequence[Tensor]) -> dict[int, Tensor]:
         """Sum over the layers of every stride of what each layer's convolution makes of it."""

@@ -1,0 +1,82 @@
+"""Which masks need details: what the grid of stride 4 keeps of them, against masks whose answer is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scenes import square_support
+
+from distillfss import FitConfig, SupportSet
+from distillfss.fit_run import FitRun
+from distillfss.models.composite import draws_details
+from distillfss.training.details import kept_by_the_grid
+
+
+def mask_of(*boxes: tuple[int, int, int, int, int]) -> torch.Tensor:
+    """(1, 64, 64) with ``value`` in rows and columns from to."""
+    mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    for value, top, bottom, left, right in boxes:
+        mask[:, top:bottom, left:right] = value
+    return mask
+
+
+def test_all_of_a_half_plane_and_nothing_of_a_thread():
+    half, thread = mask_of((1, 0, 64, 0, 32)), mask_of((1, 0, 64, 33, 34))
+    assert kept_by_the_grid([half], 1) == [1.0]
+    assert kept_by_the_grid([thread], 1) == [0.0]  # a quarter of every cell
+    assert kept_by_the_grid([half, thread], 1) == [pytest.approx(64 * 32 / (64 * 33))]
+
+
+def test_two_pixels_of_four_are_drawn_as_wide_as_bilinear_says():
+    """A bar that fills half a cell: the cell has 0.5, no pixel more."""
+    assert kept_by_the_grid([mask_of((1, 0, 64, 32, 34))], 1) == [0.0]
+    # three of four: 0.75 at the cell's centre, 0.66 half a pixel aside, 0.47 one and a half aside: its two middle columns
+    assert kept_by_the_grid([mask_of((1, 0, 64, 32, 35))], 1) == [pytest.approx(2 / 3)]
+
+
+def test_classes_apart_and_unknown_pixels_are_none():
+    mask = mask_of((1, 0, 32, 0, 64), (2, 40, 41, 0, 64), (255, 50, 64, 0, 64))
+    assert kept_by_the_grid([mask], 3) == [1.0, 0.0, 1.0]
+
+
+def test_only_masks_that_need_it_get_details():
+    config = FitConfig(size=96, effort=0.05, pool_views=4, estimate=False)
+    squares = square_support(3, ways=2)
+    assert FitRun(squares, config, lambda _: None).student.detail is None
+    threads = with_threads(squares)
+    run = FitRun(threads, config, lambda _: None)
+    assert run.student.detail is not None
+    for settings in ({"detail_rate": 0.0}, {"backbone_rate": 0.0}, {"instant": True}):
+        without = FitConfig(size=96, effort=0.05, pool_views=4, estimate=False, **settings)
+        assert FitRun(threads, without, lambda _: None).student.detail is None
+
+
+def test_details_are_learnt_with_the_backbone_and_kept_whole():
+    config = FitConfig(size=96, effort=0.05, pool_views=4, estimate=False)
+    run = FitRun(with_threads(square_support(3, ways=2)), config, lambda _: None)
+    start = {name: t.clone() for name, t in run.student.detail.state_dict().items()}
+    while not run.adapts:
+        run.advance()
+    assert all(torch.equal(t, start[name]) for name, t in run.student.detail.state_dict().items())
+    while not run.done:
+        run.advance()
+    end = run.student.detail.state_dict()
+    assert not torch.equal(end["correct.weight"], start["correct.weight"])
+    model = run.segmenter()
+    assert draws_details(model.parts[2])
+    assert model.info.details
+    assert 0 < run.share < 1  # other weights go a part of the way back
+    assert all(torch.equal(t, end[name]) for name, t in model.parts[2].detail.state_dict().items())
+    assert model.logits(run.support.samples[0].image).shape == (1, 3, 48, 48)
+
+
+def with_threads(support: SupportSet) -> SupportSet:
+    """The second class in stripes of a single pixel."""
+    images, masks = [], []
+    for sample in support.samples:
+        mask = sample.mask.copy()
+        mask[mask == 2] = 0
+        mask[::8][mask[::8] == 0] = 2
+        images.append(sample.image)
+        masks.append(mask)
+    return SupportSet.from_arrays(images, masks, list(support.class_names))
