@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from test_lean import LAYERS, pyramid
 
 from distillfss.models.composite import StudentParts, draws_details
 from distillfss.models.detail import CHANNELS, SOFTNESS, Detail
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
-from test_lean import LAYERS, pyramid
 
 
 def learnt(ways: int, seed: int = 0) -> Detail:

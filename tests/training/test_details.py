@@ -30,7 +30,7 @@ def test_all_of_a_half_plane_and_nothing_of_a_thread():
 def test_two_pixels_of_four_are_drawn_as_wide_as_bilinear_says():
     """A bar that fills half a cell: the cell has 0.5, no pixel more."""
     assert kept_by_the_grid([mask_of((1, 0, 64, 32, 34))], 1) == [0.0]
-    # three of four: 0.75 at the cell's centre, 0.66 half a pixel aside, 0.47 one and a half aside: its two middle columns
+    # three of four: 0.75 at the cell's centre, 0.66 half a pixel aside, 0.47 a pixel farther: its two middle columns
     assert kept_by_the_grid([mask_of((1, 0, 64, 32, 35))], 1) == [pytest.approx(2 / 3)]
 
 
