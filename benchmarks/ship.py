@@ -76,18 +76,19 @@ class Bench:
             part.replace(path)
         return path
 
-    def segmenter(self, ways: int) -> Segmenter:
+    def segmenter(self, ways: int, details: bool) -> Segmenter:
         """A model of random weights on the real backbone."""
         from distillfss.model_info import ModelInfo
 
         torch.manual_seed(0)
-        standardize, student = Standardize(self.backbone.layers), Student(self.backbone.layers, ways)
+        layers, fine_channels = self.backbone.layers, self.backbone.fine_channels if details else None
+        standardize, student = Standardize(layers), Student(layers, ways, fine_channels)
         standardize.calibrate([self.backbone(random_image(SIZE))])
         names = tuple(f"class_{number}" for number in range(1, ways + 1))
-        info = ModelInfo(names, FLOOR, "0" * 64, False, SIZE)
+        info = ModelInfo(names, FLOOR, "0" * 64, False, SIZE, details=details)
         return Segmenter(self.backbone, standardize, student.eval(), info, torch.device("cpu"))
 
-    def network(self, ways: int) -> Any:
+    def network(self, ways: int, details: bool = False) -> Any:
         """The student's graph, pixels to logits."""
         import onnx
 
@@ -95,17 +96,21 @@ class Bench:
         from distillfss.export.simplify import simplified
 
         path = self.kept(
-            f"network-{ways}.onnx", lambda to: onnx.save(simplified(network_model(self.segmenter(ways))), to)
+            f"network-{ways}{'-details' * details}.onnx",
+            lambda to: onnx.save(simplified(network_model(self.segmenter(ways, details))), to),
         )
         return onnx.load(path)
 
-    def student(self, ways: int = 1) -> Call:
+    def student(self, ways: int = 1, details: bool = False) -> Call:
         """The whole file, as it is served."""
         import onnx
 
         from distillfss.export.frame import framed
 
-        path = self.kept(f"student-{ways}.onnx", lambda to: onnx.save(framed(self.network(ways), SIZE, ways), to))
+        path = self.kept(
+            f"student-{ways}{'-details' * details}.onnx",
+            lambda to: onnx.save(framed(self.network(ways, details), SIZE, ways), to),
+        )
         return self.served(path)
 
     def int8(self) -> Call:
@@ -168,9 +173,13 @@ def compared(what: str, goal: str, found: dict[str, tuple[float, ...]], one: str
 
 
 def over_backbone(bench: Bench) -> list[Row]:
-    found = bench.seconds({"student": bench.student(), "backbone": bench.floor()})
+    calls = {"student": bench.student(), "details": bench.student(details=True), "backbone": bench.floor()}
+    found = bench.seconds(calls)
     what = "fp32 student (whole file, bytes to mask) over its backbone's own ONNX forward"
-    return [compared(what, "at most 1.5", found, "student", "backbone")]
+    return [
+        compared(what, "at most 1.5", found, "student", "backbone"),
+        compared("the same of one that draws details", "at most 1.5", found, "details", "backbone"),
+    ]
 
 
 def over_peers(bench: Bench) -> list[Row]:
