@@ -23,3 +23,15 @@ def square_pair(seed: int, size: tuple[int, int] = (96, 96), ways: int = 1) -> t
 def square_support(count: int, ways: int = 1, sizes: tuple[tuple[int, int], ...] = ((96, 96),)) -> SupportSet:
     pairs = [square_pair(seed, sizes[seed % len(sizes)], ways) for seed in range(count)]
     return SupportSet.from_arrays([p[0] for p in pairs], [p[1] for p in pairs])
+
+
+def thread_support(count: int, ways: int = 1) -> SupportSet:
+    """The same with the last class in stripes of a single pixel, which no grid of stride 4 can draw."""
+    images, masks = [], []
+    for sample in square_support(count, ways).samples:
+        mask = np.where(sample.mask == ways, 0, sample.mask)
+        stripes = mask[::8]
+        stripes[stripes == 0] = ways
+        images.append(sample.image)
+        masks.append(mask)
+    return SupportSet.from_arrays(images, masks)

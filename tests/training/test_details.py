@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scenes import square_support
+from scenes import square_support, thread_support
 
-from distillfss import FitConfig, SupportSet
+from distillfss import FitConfig
 from distillfss.fit_run import FitRun
 from distillfss.models.composite import draws_details
 from distillfss.training.details import kept_by_the_grid
@@ -41,9 +41,8 @@ def test_classes_apart_and_unknown_pixels_are_none():
 
 def test_only_masks_that_need_it_get_details():
     config = FitConfig(size=96, effort=0.05, pool_views=4, estimate=False)
-    squares = square_support(3, ways=2)
-    assert FitRun(squares, config, lambda _: None).student.detail is None
-    threads = with_threads(squares)
+    assert FitRun(square_support(3, ways=2), config, lambda _: None).student.detail is None
+    threads = thread_support(3, ways=2)
     run = FitRun(threads, config, lambda _: None)
     assert run.student.detail is not None
     for settings in ({"detail_rate": 0.0}, {"backbone_rate": 0.0}, {"instant": True}):
@@ -53,7 +52,7 @@ def test_only_masks_that_need_it_get_details():
 
 def test_details_are_learnt_with_the_backbone_and_kept_whole():
     config = FitConfig(size=96, effort=0.05, pool_views=4, estimate=False)
-    run = FitRun(with_threads(square_support(3, ways=2)), config, lambda _: None)
+    run = FitRun(thread_support(3, ways=2), config, lambda _: None)
     start = {name: t.clone() for name, t in run.student.detail.state_dict().items()}
     while not run.adapts:
         run.advance()
@@ -68,15 +67,3 @@ def test_details_are_learnt_with_the_backbone_and_kept_whole():
     assert 0 < run.share < 1  # other weights go a part of the way back
     assert all(torch.equal(t, end[name]) for name, t in model.parts[2].detail.state_dict().items())
     assert model.logits(run.support.samples[0].image).shape == (1, 3, 48, 48)
-
-
-def with_threads(support: SupportSet) -> SupportSet:
-    """The second class in stripes of a single pixel."""
-    images, masks = [], []
-    for sample in support.samples:
-        mask = sample.mask.copy()
-        mask[mask == 2] = 0
-        mask[::8][mask[::8] == 0] = 2
-        images.append(sample.image)
-        masks.append(mask)
-    return SupportSet.from_arrays(images, masks, list(support.class_names))

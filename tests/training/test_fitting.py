@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scenes import square_pair, square_support
+from scenes import square_pair, square_support, thread_support
 
 from distillfss import FitConfig, Segmenter, SupportSet, fit
 from distillfss.errors import FitInterrupted, UsageError
 from distillfss.fit_run import FitRun, Progress
+from distillfss.models.composite import draws_details
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import FINAL_SHARE, WARM_UP_STEPS, learning_rate
 from distillfss.training.state import load_state, save_state
@@ -85,10 +86,17 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
-@pytest.mark.parametrize("stop_at", [0, 3, 5, 7, 8, 12, 15, 16, 20, 22])
-def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
+@pytest.mark.parametrize(
+    ("scene", "stop_at"),
+    [
+        *((square_support, step) for step in (0, 3, 5, 7, 8, 12, 15, 16, 20, 22)),
+        (thread_support, 12),
+        (thread_support, 20),
+    ],
+)
+def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, scene, stop_at):
     """In the first phase, with the cross-validation beside it, at the seams, and in the other phases."""
-    support = square_support(3)
+    support = scene(3)
     whole = FitRun(support, QUICK, lambda _: None)
     while not whole.done:
         whole.advance()
@@ -110,6 +118,7 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, stop_at):
     while not second.done:
         second.advance()
     assert_same(whole.segmenter(), second.segmenter())
+    assert draws_details(second.segmenter().parts[2]) == (scene is thread_support)
     assert second.estimate().classes == whole.estimate().classes
     for name, tensor in whole.segmenter().parts[0].state_dict().items():
         assert torch.equal(tensor, second.segmenter().parts[0].state_dict()[name]), name
