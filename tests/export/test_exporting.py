@@ -194,7 +194,7 @@ def test_half_weights_halve_the_file(one_class: Segmenter, one_class_file: Path,
 
 def test_weights_that_half_precision_cannot_hold() -> None:
     model = onnx.ModelProto()
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(100, 1e5, np.float32), "huge"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(10_000, 1e5, np.float32), "huge"))
     with pytest.raises(ExportError, match="huge"):
         with_half_weights(model)
 
