@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from distillfss.errors import ExportError
 
 LEAST = 8192
-"""Tensors of fewer numbers stay as they are: all of them are a few hundredths of a file, among them scales, offsets and what
-draws details, where the last digits matter most."""
+"""Tensors of fewer numbers stay as they are: all of them are a few hundredths of a file, among them scales, offsets and
+what draws details, where the last digits matter most."""
 
 
 def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
