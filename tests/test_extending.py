@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,30 @@ def test_an_ordinary_model_is_written_as_it_always_was(old: Segmenter, extended:
     first, second = (load_file(path) for path in paths)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_beside_a_model_that_draws_details(old: Segmenter, tmp_path: Path) -> None:
+    """Its classes stay the same to the last bit, through files too; what is added is brought to their grid."""
+    backbone, standardize, _ = old.parts
+    torch.manual_seed(2)
+    student = Student(backbone.layers, 2, backbone.fine_channels)
+    torch.nn.init.normal_(student.detail.correct.weight)
+    fine = Segmenter(backbone, standardize, student, replace(old.info, details=True), torch.device("cpu"))
+    both = extend(fine, third_class(), QUICK)
+    image = IMAGES[1]
+    with torch.inference_mode():
+        before, after = fine._seen(image)[0], both._seen(image)[0]
+    assert after.shape == (1, 3, 2, *before.shape[-2:])
+    assert torch.equal(after[:, :2], before)
+    both.save(tmp_path / "m.safetensors")
+    assert metadata(tmp_path / "m.safetensors")["format_version"] == "3"
+    assert torch.equal(Segmenter.load(tmp_path / "m.safetensors").logits(image), both.logits(image))
+    assert torch.equal(both.without("rust").logits(image), fine.logits(image))
+    alone = both.without("class_1", "class_2")
+    assert not alone.info.details
+    assert alone.logits(image).shape[-1] == before.shape[-1] // 2
+    alone.save(tmp_path / "n.safetensors")
+    assert metadata(tmp_path / "n.safetensors")["format_version"] == "1"
 
 
 def test_a_reader_from_before_says_update(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from distillfss.model_info import ModelInfo
 from distillfss.models.composite import side_by_side
 from distillfss.models.dcama import DcamaStudent
 from distillfss.models.standardize import Standardize
+from distillfss.models.student import Student
 
 SHAPES = [(96, 96), (1, 1), (61, 47), (300, 35), (131, 517), (400, 301)]
 
@@ -311,3 +312,16 @@ def test_a_model_of_several_students_is_one_graph(tmp_path: Path) -> None:
         pyramid = backbone(torch.rand(1, 3, 64, 64) * 255)
         wanted = torch.cat([members[0](pyramid)[0][:, [0, 2]], members[1](pyramid)[0][:, 2:]], dim=1)
         assert torch.equal(student(pyramid)[0], wanted)
+
+
+def test_a_class_beside_one_that_draws_details(tmp_path: Path, two_with_details: Segmenter) -> None:
+    """Logits of two grids in one graph, at any size."""
+    backbone, standardize, detailed = two_with_details.parts
+    torch.manual_seed(3)
+    student, parts = side_by_side([Student(backbone.layers, 1), detailed], ((True,), (True, True)))
+    info = ModelInfo(("new", "class_1", "class_2"), backbone.name, "0" * 64, False, 96, parts=parts, details=True)
+    model = Segmenter(backbone, standardize, student, info, torch.device("cpu"))
+    export_onnx(model, tmp_path / "parts.onnx")
+    served = Segmenter.load(tmp_path / "parts.onnx")
+    for image in (picture(90, 120), picture(64, 200)):
+        torch.testing.assert_close(served.logits(image), model.logits(image), atol=1e-3, rtol=1e-4)

@@ -35,26 +35,28 @@ class StudentParts(nn.Module):
         self._chosen = [[place for place, is_kept in enumerate(part) if is_kept] for part in kept]
 
     def forward(self, query: Sequence[Tensor], fine: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, n, 2, h, w) and coarse maps of the n classes that are kept, given the query's pyramid.
+        """Logits and coarse maps (B, n, 2, h_l, w_l) of the n classes that are kept, given the query's pyramid.
 
-        Logits have stride 4, or 2 if ``fine`` is given and any of the students draws details.
+        Logits are (B, n, 2, H / 4, W / 4). Given ``fine``, the backbone's map of stride 2, they are
+        (B, n, 2, H / 2, W / 2): students that draw details do so, logits of the others are resized.
         """
         logits, maps = [], []
         for member, kept, chosen in zip(self.members, self.kept, self._chosen, strict=True):
-            own, own_maps = member(query, fine=fine) if draws_details(member) else member(query)
+            own, own_maps = _answer(member, query, fine)
             if not all(kept):
                 own, own_maps = own[:, chosen], [layer[:, chosen] for layer in own_maps]
             logits.append(own)
             maps.append(own_maps)
-        return torch.cat(as_fine_as_the_finest(logits), dim=1), [
-            torch.cat(layer, 1) for layer in zip(*maps, strict=True)
-        ]
+        return torch.cat(logits, dim=1), [torch.cat(layer, dim=1) for layer in zip(*maps, strict=True)]
 
 
-def as_fine_as_the_finest(logits: Sequence[Tensor]) -> list[Tensor]:
-    """Logits (B, n_i, 2, h_i, w_i) of several students on one grid; those that have it are not touched."""
-    size = max(tuple(own.shape[-2:]) for own in logits)
-    return [own if tuple(own.shape[-2:]) == size else resize(own, size) for own in logits]
+def _answer(member: nn.Module, query: Sequence[Tensor], fine: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Of one student, on the grid of ``fine`` if there is such a map."""
+    if fine is not None and draws_details(member):
+        drawn: tuple[Tensor, list[Tensor]] = member(query, fine=fine)
+        return drawn
+    logits, maps = member(query)
+    return (logits if fine is None else resize(logits, fine.shape[-2:])), maps
 
 
 def draws_details(student: nn.Module) -> bool:
