@@ -79,7 +79,7 @@ class Sayer(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def forward(self, features: list[torch.Tensor], probe: None = None) -> tuple[torch.Tensor, None]:
+    def forward(self, features: list[torch.Tensor], fine: None) -> tuple[torch.Tensor, None]:
         foreground = features[0][:, :1]
         return torch.stack([torch.zeros_like(foreground), foreground], 2), None
 
@@ -103,6 +103,9 @@ class Tail:
 
     def __call__(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
         return features
+
+    def fine(self, features: list[torch.Tensor]) -> None:
+        return None
 
 
 def test_the_loss_is_that_of_annotation_and_that_of_the_answers():
