@@ -28,7 +28,7 @@ class Backbone(nn.Module):
     normalisation
         What it does to the pixels first, for whoever reads a model file.
     tail_from
-        Index of the last layer of ``head``; None where a backbone cannot be taken apart, and stays as it is.
+        Index of the last layer of ``head_from_fine``; None where a backbone cannot be taken apart, and stays as it is.
     fine_channels
         Channels of the map of stride 2 that comes before the pyramid; None where a backbone has none to give.
     """
@@ -66,10 +66,6 @@ class Backbone(nn.Module):
     def head_from_fine(self, fine: Tensor) -> list[Tensor]:
         """The layers up to ``tail_from``, computed from what ``fine`` returns."""
         raise NotImplementedError
-
-    def head(self, images: Tensor) -> list[Tensor]:
-        """The layers of images up to ``tail_from``."""
-        return self.head_from_fine(self.fine(images))
 
     def tail(self, feature: Tensor) -> list[Tensor]:
         """The layers after ``tail_from``, computed from that one as ``forward`` returns it, (B, C, h, w)."""
