@@ -35,6 +35,9 @@ class FitConfig:
         for the backbone), ``scratch``, or a file that ``meta-train`` wrote.
     size
         Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
+    fine_size
+        Working resolution, at most, where objects are so thin or tiny that ``size`` loses much of them
+        (``training.details``). Steps look at parts of ``size * size`` pixels then. 0 works everything at ``size``.
     effort
         Multiplies the number of training steps.
     instant
@@ -84,6 +87,7 @@ class FitConfig:
     backbone_weights: str | None = None
     init: str = "auto"
     size: int = 384
+    fine_size: int = 640
     effort: float = 1.0
     instant: bool = False
     learning_rate: float = 2e-3
@@ -111,6 +115,9 @@ class FitConfig:
             raise UsageError(f"unknown device {self.device!r}", cure=f"Choose one of {', '.join(DEVICES)}")
         if not 64 <= self.size <= 2048:
             raise UsageError(f"size {self.size} is out of range", cure="Choose a working resolution from 64 to 2048")
+        if self.fine_size and not 64 <= self.fine_size <= 2048:
+            cure = "Choose a working resolution from 64 to 2048, or 0 for none beside `size`"
+            raise UsageError(f"fine_size {self.fine_size} is out of range", cure=cure)
         if not 0 < self.effort <= 100:
             raise UsageError(f"effort {self.effort} is out of range", cure="Choose an effort above 0, 1 is the default")
         if not 0 <= self.seed < 2**63:

@@ -38,7 +38,7 @@ def segmenter_of(run: FitRun) -> Segmenter:
         backbone=run.config.backbone,
         backbone_sha256=backbone_sha256,
         backbone_embedded=False,
-        size=run.config.size,
+        size=run.ready.size,
         preprocessing={**PREPROCESSING, "normalise": run.ready.backbone.normalisation},
         summary=_summary(run) | strangeness | _expected(run),
         details=student.detail is not None,
@@ -109,5 +109,5 @@ def _expected(run: FitRun) -> dict[str, Any]:
     assert run.validation is not None
     samples = run.support.samples
     names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
-    said = advice(found, run.validation.after.numpy(), names, masks, run.config.size)
+    said = advice(found, run.validation.after.numpy(), names, masks, run.ready.size)
     return {"estimate": found.to_dict() | {"advice": said}}

@@ -20,7 +20,7 @@ from distillfss.runtime import resolve_device
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter, Strength
-from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid
+from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid, working_resolution
 from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.pool import EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
@@ -53,6 +53,8 @@ class Preparation:
     ----------
     backbone, standardize, rivals
         Frozen: what makes features, and the classes that are fixed already.
+    size
+        Working resolution: that of the settings, a higher one for thin objects, or that of the model beside.
     plain, first_views
         Every support image, unaugmented and encoded; the first augmented views of ``pool``.
     probe, probes
@@ -75,8 +77,10 @@ class Preparation:
         self.ways = len(support.class_names)
         tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
         self.rivals = self._take_frozen_parts()
+        self.size = working_resolution(support, config.size, config.fine_size) if beside is None else beside.size
         # beside other classes there is no safe negative either, see Augmenter
-        self.augmenter = Augmenter(support, config.size, Strength() if beside is None else Strength(invert=0))
+        strength = Strength() if beside is None else Strength(invert=0)
+        self.augmenter = Augmenter(support, self.size, strength, view_size=config.size)
         self.plain = self._plain_views(tell)
         self._make_models()
         self.pool = ViewPool(

@@ -17,6 +17,7 @@ from distillfss.fit_run import FitRun
 from distillfss.runtime import keep_freed_memory
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
+from distillfss.training.details import working_resolution
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.state import load_state, save_state
 from distillfss.unlabeled import working_images
@@ -82,7 +83,8 @@ def fit(
     images: Sequence[Tensor] = ()
     if unlabeled is not None:
         tell(Progress("prepare", 0, 1, "reading images without annotation"))
-        images = working_images(unlabeled, config.size, support.reading)
+        size = working_resolution(support, config.size, config.fine_size)
+        images = working_images(unlabeled, size, support.reading)
     run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()

@@ -55,6 +55,36 @@ def test_image_and_mask_move_together():
     assert min(agreement) > 0.97
 
 
+def test_views_of_a_part_show_it_at_the_scale_of_the_whole():
+    """A ramp of one grey level per pixel: a part of it rises just as fast, and every part comes up."""
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (256, 256, 3))
+    support = SupportSet.from_arrays([ramp], [np.eye(256, dtype=np.uint8)])
+    augmenter = Augmenter(support, 256, STILL, view_size=128)
+    assert augmenter.canvas == (128, 128)
+    assert augmenter.plain(0).image.shape == (3, 256, 256)
+    lefts, tops = [], []
+    for seed in range(60):
+        view = augmenter.view(0, seed)
+        assert view.image.shape == (3, 128, 128)
+        assert view.mask.shape == (128, 128)
+        torch.testing.assert_close(view.image[0].diff(dim=1), torch.ones(128, 127), atol=1e-3, rtol=0)
+        lefts.append(float(view.image[0, 0, 0]))
+        rows, columns = torch.nonzero(view.mask, as_tuple=True)  # the diagonal says how far down the part begins
+        if len(rows):
+            tops.append(float((columns - rows).float().mean()))
+    assert 0 <= min(lefts) < 16
+    assert 112 < max(lefts) <= 128
+    assert min(tops) < -64
+    assert max(tops) > 64
+
+
+def test_a_view_size_that_images_do_not_reach_changes_nothing():
+    support = square_support(2)
+    usual, other = Augmenter(support, 96), Augmenter(support, 96, view_size=384)
+    assert torch.equal(usual.view(1, 5).image, other.view(1, 5).image)
+    assert torch.equal(usual.view(1, 5).mask, other.view(1, 5).mask)
+
+
 def test_plain_masks_do_not_move_by_half_a_pixel():
     mask = np.zeros((128, 128), np.uint8)
     mask[32:64, 16:80] = 1

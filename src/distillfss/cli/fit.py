@@ -68,7 +68,10 @@ before training."""
 )
 @options.init
 @click.option(
-    "--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution in pixels."
+    "--size",
+    type=click.IntRange(64, 2048),
+    show_default="384, and up to 640 where objects are thin or tiny",
+    help="Working resolution in pixels.",
 )
 @options.effort
 @click.option("--instant", is_flag=True, help="A model in seconds, without a training step: not as good, to look at.")
@@ -102,7 +105,7 @@ def command(
     backbone: str,
     backbone_weights: Path | None,
     init: str,
-    size: int,
+    size: int | None,
     effort: float,
     instant: bool,
     frozen_backbone: bool,
@@ -132,7 +135,8 @@ def command(
         backbone=backbone,
         backbone_weights=weights,
         init=init,
-        size=size,
+        size=size or FitConfig.size,
+        fine_size=0 if size else FitConfig.fine_size,
         effort=effort,
         instant=instant,
         backbone_rate=0.0 if frozen_backbone else FitConfig.backbone_rate,
@@ -180,6 +184,7 @@ def command(
         "backbone": backbone,
         "backbone_embedded": embed_backbone or segmenter.embeds_backbone,
         "seed": seed,
+        "size": segmenter.size,
         "notices": list(support_set.notices),
         "training": segmenter.summary,
     }
@@ -355,6 +360,9 @@ def _print(report: dict[str, Any], out: Path) -> None:
     click.echo(f"learnt     in {options.duration(report['seconds'])} {learnt}")
     if on_support is not None:
         click.echo(f"on these   {100 * on_support:.1f} % foreground IoU (says that it learnt, not how good it is)")
+    usual = report["training"]["config"]["size"]
+    if report["size"] > usual:
+        click.echo(f"works at   {report['size']} px, for objects are thin or tiny (--size {usual}: faster, coarser)")
     for line in expectations(report["training"].get("estimate")):
         click.echo(line)
     click.echo("")

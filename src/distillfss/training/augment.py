@@ -71,14 +71,19 @@ class Augmenter:
     strength
         How far views go. Of several classes no negatives are made: being the dark one or the light one is often what
         tells a class from another.
+    view_size
+        A view shows about ``view_size * view_size`` pixels, at random, of an image that has more; None: all of them.
     """
 
-    def __init__(self, support: SupportSet, size: int, strength: Strength | None = None) -> None:
+    def __init__(
+        self, support: SupportSet, size: int, strength: Strength | None = None, view_size: int | None = None
+    ) -> None:
         self._one_class = len(support.class_names) == 1
         self.strength = self._safe(Strength() if strength is None else strength)
         aspects = sorted(s.image.shape[1] / s.image.shape[0] for s in support.samples)
         aspect = aspects[len(aspects) // 2]
-        self.canvas = working_size(1000, max(1, round(1000 * aspect)), size)
+        self.whole = working_size(1000, max(1, round(1000 * aspect)), size)
+        self.canvas = working_size(1000, max(1, round(1000 * aspect)), min(size, view_size or size))
         self._images = [at_working_size(sample.image, size) for sample in support.samples]
         self._masks = [mask_for_views(sample.mask, size) for sample in support.samples]
 
@@ -101,22 +106,29 @@ class Augmenter:
         return strength if self._one_class else replace(strength, invert=0)
 
     def plain(self, source: int) -> View:
-        """Image ``source`` on the canvas, unchanged but for its size."""
-        return self._view(source, torch.Generator(), PLAIN)
+        """All of image ``source``, unchanged but for its size."""
+        image, mask = self._images[source], self._masks[source]
+        return View(*render(image, mask, self.whole, PLAIN, torch.Generator()), source)
 
     def view(self, source: int, seed: int) -> View:
         """A random view of image ``source``; the same seed gives the same view."""
-        return self._view(source, torch.Generator().manual_seed(seed), self.strength)
-
-    def _view(self, source: int, generator: torch.Generator, strength: Strength) -> View:
-        return View(*render(self._images[source], self._masks[source], self.canvas, strength, generator), source)
+        image, mask, generator = self._images[source], self._masks[source], torch.Generator().manual_seed(seed)
+        return View(*render(image, mask, self.canvas, self.strength, generator, self.whole), source)
 
 
 def render(
-    image: Tensor, mask: Tensor, canvas: Sequence[int], strength: Strength, generator: torch.Generator
+    image: Tensor,
+    mask: Tensor,
+    canvas: Sequence[int],
+    strength: Strength,
+    generator: torch.Generator,
+    whole: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One random view: image (3, h, w) and mask (h', w') to (3, H, W) and uint8 (H, W) on the canvas (H, W)."""
-    grid = sampling_grid(canvas, image.shape[-2:], strength, generator)
+    """One random view: image (3, h, w) and mask (h', w') to (3, H, W) and uint8 (H, W) on the canvas (H, W).
+
+    ``whole`` is the canvas that would show all of the image; None: this one does.
+    """
+    grid = sampling_grid(canvas, image.shape[-2:], strength, generator, whole or canvas)
     pixels = F.grid_sample(image[None].float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     labels = F.grid_sample(
         mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
@@ -141,20 +153,23 @@ def log_uniform(generator: torch.Generator, factor: float) -> float:
 
 
 def sampling_grid(
-    canvas: Sequence[int], source: Sequence[int], strength: Strength, generator: torch.Generator
+    canvas: Sequence[int], source: Sequence[int], strength: Strength, generator: torch.Generator, whole: Sequence[int]
 ) -> Tensor:
     """Where every canvas pixel comes from, (1, H, W, 2) in the source's normalised coordinates (-1 to 1)."""
     angle = math.radians(uniform(generator, -strength.rotation, strength.rotation))
     zoom, stretch = log_uniform(generator, strength.zoom), math.sqrt(log_uniform(generator, strength.stretch))
     flips = [-1.0 if uniform(generator, 0, 1) < strength.flip else 1.0 for _ in range(2)]
     shifts = [uniform(generator, -strength.shift, strength.shift) * 2 for _ in range(2)]
+    if tuple(canvas) != tuple(whole):
+        spare = [1 - part / all_of_it for part, all_of_it in zip(canvas[::-1], whole[::-1], strict=True)]
+        shifts = [shift + uniform(generator, -room, room) for shift, room in zip(shifts, spare, strict=True)]
     # Rotation happens in pixels: normalised coordinates of a wide canvas would shear.
     half = torch.tensor([canvas[1] / 2, canvas[0] / 2])
     if strength is PLAIN:
         source_half = half
     else:
         # isotropic fit of the canvas into the source's aspect ratio, so shapes keep theirs
-        fit = max(canvas[1] / source[1], canvas[0] / source[0])
+        fit = max(whole[1] / source[1], whole[0] / source[0])
         source_half = torch.tensor([source[1] / 2, source[0] / 2]) * fit
     cos, sin = math.cos(angle), math.sin(angle)
     turn = torch.tensor([[cos, -sin], [sin, cos]])

@@ -1,18 +1,53 @@
-"""Whether masks have details that logits of stride 4 cannot draw."""
+"""Whether masks have details that logits of stride 4 cannot draw, and what a fit does about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distillfss.geometry import GRID, working_size
 from distillfss.models.mixer import FINEST_STRIDE, resize
 from distillfss.training.targets import class_masks
 
+if TYPE_CHECKING:
+    from distillfss.support import SupportSet
+
 FINE_ENOUGH = 0.96
 """A class of which the grid keeps less is drawn with details."""
+TOO_COARSE = 0.92
+"""A class of which the grid keeps less is worked at a higher resolution."""
+ENLARGED = 1.5
+"""How far images may be enlarged for that. A finer grid of features helps even where there is no more to be seen."""
+WORTH_IT = 1.25
+"""How much longer the side must become for that."""
+
+
+def working_resolution(support: SupportSet, size: int, fine_size: int) -> int:
+    """Side of a square with as many pixels as images are worked at: ``size``, or more where objects are thin or tiny.
+
+    Parameters
+    ----------
+    support
+        Annotated images of any sizes.
+    size, fine_size
+        Of ordinary objects; and at most, of those of which ``size`` loses much.
+    """
+    finer = min(fine_size, int(ENLARGED * support.typical_side())) // GRID * GRID
+    if finer < WORTH_IT * size:
+        return size
+    own = [torch.from_numpy(sample.mask)[None, None] for sample in support.samples]
+    masks = [F.interpolate(mask, working_size(mask.shape[2], mask.shape[3], size), mode="nearest")[0] for mask in own]
+    kept = kept_by_the_grid(masks, len(support.class_names))
+    vanished = _classes(own) - _classes(masks)
+    return finer if vanished or min(kept) < TOO_COARSE else size
+
+
+def _classes(masks: Sequence[Tensor]) -> set[int]:
+    return {int(value) for mask in masks for value in mask.unique()}
 
 
 def kept_by_the_grid(masks: Sequence[Tensor], ways: int) -> list[float]:

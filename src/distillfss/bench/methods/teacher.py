@@ -21,8 +21,12 @@ from distillfss.support import SupportSet
 
 
 def fit_config(settings: MethodSettings, **changes: Any) -> FitConfig:
-    """The configuration of ``fit`` that these settings mean; without an estimate, which no opponent makes."""
-    return FitConfig(**{**vars(settings), "estimate": False, **changes})
+    """The configuration of ``fit`` that these settings mean; without an estimate, which no opponent makes.
+
+    As with ``distillfss fit --size``, a working resolution that is asked for is kept to.
+    """
+    own = {} if settings.size == FitConfig.size else {"fine_size": 0}
+    return FitConfig(**{**vars(settings), "estimate": False, **own, **changes})
 
 
 def quiet(_: Progress) -> None:
@@ -42,7 +46,7 @@ class TeacherPredictor:
     @torch.no_grad()
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Merged class logits (1, n + 1, h, w) of an image (H, W, 3) uint8."""
-        query = self._run.encode(at_working_size(pixels, self._run.config.size)[None])
+        query = self._run.encode(at_working_size(pixels, self._run.ready.size)[None])
         return merge_classes(self._teacher(query, self._tokens)[0])
 
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
@@ -60,7 +64,7 @@ class UntunedTeacher:
         self.settings = settings
 
     def identity(self) -> dict[str, Any]:
-        return {}
+        return {"config": vars(fit_config(self.settings))}
 
     def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
         return TeacherPredictor(FitRun(support, fit_config(self.settings), quiet))
