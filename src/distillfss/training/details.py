@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 FINE_ENOUGH = 0.96
 """A class of which the grid keeps less is drawn with details."""
-TOO_COARSE = 0.92
+TOO_COARSE = 0.93
 """A class of which the grid keeps less is worked at a higher resolution."""
-ENLARGED = 1.5
+ENLARGED = 1.75
 """How far images may be enlarged for that. A finer grid of features helps even where there is no more to be seen."""
 WORTH_IT = 1.25
 """How much longer the side must become for that."""
