@@ -145,8 +145,9 @@ def extend(
         Images of the new classes, annotated for these alone or for old classes too (``SupportSet``, or a folder).
         Background means "none of the new classes"; it may be anything the model knows.
     config
-        Settings of the fit; backbone, size and device are those of the model, whatever is said here. ``effort`` 1
-        means three quarters of the steps of a fit.
+        Settings of the fit; backbone, working resolution and device are those of the model, whatever is said here.
+        Steps look at parts of ``size * size`` pixels where that is less. ``effort`` 1 means three quarters of the steps
+        of a fit.
     state, progress
         As for ``fit``.
 
@@ -177,7 +178,7 @@ def extend(
 
 
 def config_for(model: Segmenter, config: FitConfig | None) -> FitConfig:
-    """The settings, with the model's backbone, size and device, and fewer steps than a fit."""
+    """The settings, with the model's backbone and device, views no larger than its images, and fewer steps."""
     config = FitConfig() if config is None else config
     return replace(
         config,
@@ -185,7 +186,7 @@ def config_for(model: Segmenter, config: FitConfig | None) -> FitConfig:
         estimate=False,  # its constants were found for whole fits
         backbone=model.info.backbone,
         backbone_weights=None,
-        size=model.size,
+        size=min(config.size, model.size),
         device=str(model.device).split(":")[0],
     )
 

@@ -10,7 +10,7 @@ import torch
 from scenes import square_support, thread_support
 
 from distillfss import FitConfig, SupportSet
-from distillfss.extending import extend
+from distillfss.extending import config_for, extend
 from distillfss.fit_run import FitRun
 from distillfss.models.composite import draws_details
 from distillfss.training.details import kept_by_the_grid, working_resolution
@@ -71,8 +71,11 @@ def test_a_fit_works_thin_objects_at_the_resolution_that_it_says():
     model = run.segmenter()
     assert (model.size, model.info.size) == (160, 160)
     assert model.logits(threads.samples[0].image).shape[-2:] == (80, 80)  # details have stride 2
-    extended = extend(model, SupportSet(square_support(3).samples, ("added",)), replace(config, size=64))
-    assert extended.size == 160
+    more, smaller = SupportSet(square_support(3).samples, ("added",)), replace(config, size=64)
+    assert extend(model, more, smaller).size == 160
+    beside = FitRun(more, config_for(model, smaller), lambda _: None, beside=model)
+    assert beside.ready.plain[0].mask.shape == (1, 160, 160)
+    assert beside.ready.pool.advance(0)[0].mask.shape == (1, 64, 64)
     assert FitRun(threads, replace(config, fine_size=0), lambda _: None).ready.size == 96
 
 
