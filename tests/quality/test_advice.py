@@ -17,11 +17,11 @@ LINE[::12, 5:90] = 1
 EMPTY = np.zeros((96, 96), np.uint8)
 
 
-def said(masks: list[np.ndarray], rows: list[list[float]]) -> list[str]:
+def said(masks: list[np.ndarray], rows: list[list[float]], size: int = 96) -> list[str]:
     after = np.array(rows)[:, None]
     found = outcomes(after, after, masks)
     names = [f"image_{place}" for place in range(len(masks))]
-    return advice(estimate(["crack"], found, images=len(masks), gain=FROZEN, seconds=0), after, names, masks, 96)
+    return advice(estimate(["crack"], found, images=len(masks), gain=FROZEN, seconds=0), after, names, masks, size)
 
 
 LOST, FOUND = [0.0, 300, 1600], [1600.0, 10, 10]
@@ -48,6 +48,15 @@ def test_the_likely_reason_and_the_next_step(monkeypatch, masks, rows, wanted):
     (sentence,) = said(masks, rows)
     assert sentence.startswith("crack may be found no better than by marking everything: ")
     assert wanted in sentence
+
+
+@pytest.mark.parametrize(("size", "cure"), [(608, "try --size 1216"), (640, "cut the images into smaller ones")])
+def test_no_resolution_is_advised_that_takes_many_times_as_long(monkeypatch, size, cure):
+    monkeypatch.setattr("distillfss.quality.estimate.ClassEstimate.better_than_trivial", property(lambda self: False))
+    thread = np.zeros((640, 640), np.uint8)
+    thread[::40, 20:600] = 1
+    (sentence,) = said([thread] * 6, [LOST] * 6, size)
+    assert sentence.endswith(f"thinner than 8 pixels at size {size}; {cure}")
 
 
 def test_nothing_is_said_of_what_is_found():

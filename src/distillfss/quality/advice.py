@@ -18,6 +18,8 @@ MISSED = 0.1
 MOSTLY_THIN = 0.5
 """Share of a class in parts that the finest features hardly see."""
 SHOWN = 3
+LARGE = 640
+"""Working resolution from which on a higher one is no advice: fits would take many times as long."""
 
 
 def advice(
@@ -61,8 +63,9 @@ def _reason(
         return "no image shows it", f"annotate {FEW_IMAGES} images of {each.name}"
     if images == 1:
         return "only one image shows it", f"annotate {FEW_IMAGES - 1} more of {each.name}"
-    if _share_thin(value, masks, size) > MOSTLY_THIN and size < 2048:
-        return f"most of it is thinner than 8 pixels at size {size}", f"try --size {min(2048, 2 * size)}"
+    if _share_thin(value, masks, size) > MOSTLY_THIN:
+        cure = f"try --size {2 * size}" if size < LARGE else "cut the images into smaller ones"
+        return f"most of it is thinner than 8 pixels at size {size}", cure
     shows = counts[:, 0] + counts[:, 2] > 0
     missed = [name for name, row, seen in zip(names, counts, shows, strict=True) if seen and iou(row[None]) < MISSED]
     if images < FEW_IMAGES:
