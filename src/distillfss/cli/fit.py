@@ -362,7 +362,7 @@ def _print(report: dict[str, Any], out: Path) -> None:
         click.echo(f"on these   {100 * on_support:.1f} % foreground IoU (says that it learnt, not how good it is)")
     usual = report["training"]["config"]["size"]
     if report["size"] > usual:
-        click.echo(f"works at   {report['size']} px, for objects are thin or tiny (--size {usual}: faster, coarser)")
+        click.echo(f"works at   {report['size']} px, since objects are thin or tiny (--size {usual}: faster, coarser)")
     for line in expectations(report["training"].get("estimate")):
         click.echo(line)
     click.echo("")
