@@ -41,13 +41,12 @@ def working_resolution(support: SupportSet, size: int, fine_size: int) -> int:
         return size
     own = [torch.from_numpy(sample.mask)[None, None] for sample in support.samples]
     masks = [F.interpolate(mask, working_size(mask.shape[2], mask.shape[3], size), mode="nearest")[0] for mask in own]
+    vanished = [
+        shots > 0 and not any((mask == value).any() for mask in masks)
+        for value, shots in enumerate(support.shots().values(), start=1)
+    ]
     kept = kept_by_the_grid(masks, len(support.class_names))
-    vanished = _classes(own) - _classes(masks)
-    return finer if vanished or min(kept) < TOO_COARSE else size
-
-
-def _classes(masks: Sequence[Tensor]) -> set[int]:
-    return {int(value) for mask in masks for value in mask.unique()}
+    return finer if any(vanished) or min(kept) < TOO_COARSE else size
 
 
 def kept_by_the_grid(masks: Sequence[Tensor], ways: int) -> list[float]:

@@ -95,7 +95,13 @@ class ManyValues(click.Command):
 @click.option("--fresh", is_flag=True, help="Compute every cell again, also those that are there.")
 @click.option("--no-masks", is_flag=True, help="Do not keep the predicted masks; the report then has no pictures.")
 @click.option("--backbone", metavar="NAME", default="efficientnet_lite0", show_default=True)
-@click.option("--size", type=click.IntRange(64, 2048), default=384, show_default=True, help="Working resolution.")
+@click.option(
+    "--size",
+    type=click.IntRange(64, 2048),
+    default=384,
+    show_default=True,
+    help="Working resolution; if it is 384, fits of ours go up to 640 for thin objects.",
+)
 @options.effort
 @click.option(
     "--init", metavar="auto|scratch|FILE", default="auto", show_default=True, help="What teachers start from."
