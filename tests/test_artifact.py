@@ -98,6 +98,26 @@ def test_a_model_that_draws_details(tmp_path, detailed, photograph):
         Segmenter.load(path)
 
 
+def test_a_model_of_many_classes_and_one_from_before_they_were_made_lighter(tmp_path, photograph):
+    """Which of both a file holds is told by its tensors."""
+    path = tmp_path / "model.safetensors"
+    light = make_segmenter(ways=5)
+    backbone, standardize, student = light.parts
+    before = Segmenter(
+        backbone, standardize, Student(backbone.layers, 5, joining=(8, 4)), light.info, torch.device("cpu")
+    )
+    assert student.mixer.joining == (8,)
+    sizes = {}
+    for joining, segmenter in {(8,): light, (8, 4): before}.items():
+        segmenter.save(path)
+        again = Segmenter.load(path)
+        assert again.parts[2].mixer.joining == joining
+        assert torch.equal(again.logits(photograph), segmenter.logits(photograph))
+        sizes[joining] = sum(tensor.numel() for tensor in again.parts[2].parameters())
+    # a projection of 24 channels, two 3x3 convolutions, two 1x1 and what their norms have
+    assert sizes[8, 4] - sizes[8,] == 25 * 32 + (9 * 32 + 3) * 32 + (9 * 16 + 3) * 16 + 33 * 16 + 2 * 16
+
+
 def test_details_that_are_not_there_and_details_that_nobody_spoke_of(tmp_path, segmenter, detailed):
     path = tmp_path / "model.safetensors"
     segmenter.save(path)

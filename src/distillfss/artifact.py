@@ -37,6 +37,8 @@ MAX_BYTES = {"distillfss": 256 * 2**20, "dcama": 4 * 2**30}
 """Largest file by architecture, without backbone: the paper's own student costs up to 200 MB per class, ours 0.1."""
 A_DETAIL = "detail.correct.weight"
 """A tensor that a student has if, and only if, it draws details."""
+A_FINE_JOIN = "mixer.join.4.weight"
+"""One that it has if, and only if, the query's own features join at stride 4 (``models.mixer.MANY_CLASSES``)."""
 MAX_BACKBONE_BYTES = 32 * 2**30
 """What an embedded backbone may add. A ViT-L has 1.2 GB; the largest DINOv3, with 7 billion parameters, 27 GB."""
 
@@ -124,7 +126,8 @@ def load_student(info: ModelInfo, backbone: Backbone, tensors: Mapping[str, Tens
     with torch.random.fork_rng(devices=[]):  # initial weights nobody will see should not cost the caller's seed
         for number, part in enumerate(info.parts or ((True,) * len(info.class_names),)):
             prefix = f"student.members.{number}." if info.parts else "student."
-            member = _built(info, backbone, len(part), f"{prefix}{A_DETAIL}" in tensors, path)
+            has = {name: f"{prefix}{name}" in tensors for name in (A_DETAIL, A_FINE_JOIN)}
+            member = _built(info, backbone, len(part), path, details=has[A_DETAIL], fine_join=has[A_FINE_JOIN])
             load_strictly(member, tensors, prefix, path)
             members.append(member)
     if info.details != any(draws_details(member) for member in members):
@@ -141,18 +144,20 @@ def load_student(info: ModelInfo, backbone: Backbone, tensors: Mapping[str, Tens
     return student
 
 
-def _built(info: ModelInfo, backbone: Backbone, ways: int, details: bool, path: Path) -> nn.Module:
+def _built(info: ModelInfo, backbone: Backbone, ways: int, path: Path, *, details: bool, fine_join: bool) -> nn.Module:
     """A student of n classes whose tensors are still to come."""
+    from distillfss.models.mixer import JOINING_STRIDES
     from distillfss.models.student import Student
     from distillfss.models.students import STUDENTS
 
     kind = STUDENTS[info.architecture]
     try:
-        if not details:
+        if kind is not Student:
             return kind(backbone.layers, ways)
-        if kind is not Student or backbone.fine_channels is None:
-            raise ValueError("it has no details")
-        return Student(backbone.layers, ways, backbone.fine_channels)
+        if details and backbone.fine_channels is None:
+            raise ValueError("the backbone has no map for its details")
+        joining = JOINING_STRIDES if fine_join else JOINING_STRIDES[:1]
+        return Student(backbone.layers, ways, backbone.fine_channels if details else None, joining)
     except ValueError as error:
         problem = f"a student of architecture {info.architecture!r} does not fit {info.backbone}"
         raise ModelFileError(problem, path=path, cure=FETCH_AGAIN) from error

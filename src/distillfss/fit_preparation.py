@@ -11,6 +11,7 @@ from torch import Tensor
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
+from distillfss.models.mixer import JOINING_STRIDES, joining_strides
 from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
 from distillfss.models.standardize import Standardize, statistics
 from distillfss.models.student import Student
@@ -137,7 +138,9 @@ class Preparation:
         config, layers = self.config, self.backbone.layers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.teacher = Teacher(layers)
+            # meta-trained logits need what was joined at stride 4; steps can make up for it
+            joining = JOINING_STRIDES if config.instant else joining_strides(self.ways)
+            self.teacher = Teacher(layers, joining)
             self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
             if config.instant and len(self.support) == 1 and self.start.name == SCRATCH:
                 raise UsageError(
@@ -145,7 +148,7 @@ class Preparation:
                     cure="Leave --instant out, annotate a second image, or give a teacher with --init",
                 )
             self.teacher.to(self.device)
-            self.student = Student(layers, self.ways, self._fine_channels()).to(self.device)
+            self.student = Student(layers, self.ways, self._fine_channels(), joining).to(self.device)
         if self.student.detail is not None:
             self.student.detail.calibrate(*self._fine_statistics())
 

@@ -66,6 +66,21 @@ def three_classes() -> Segmenter:
 
 
 @pytest.fixture(scope="session")
+def nine_classes() -> Segmenter:
+    """So many that only those that are likely somewhere are compared; small, with random weights."""
+    torch.manual_seed(2)
+    backbone = SmallBackbone()
+    names = tuple(f"class_{number}" for number in range(1, 10))
+    info = ModelInfo(names, backbone.name, "0" * 64, False, 96)
+    standardize = Standardize(backbone.layers)
+    standardize.calibrate([backbone(torch.rand(2, 3, 96, 96) * 255)])
+    student = Student(backbone.layers, 9)
+    student.get_buffer("probe").normal_(std=0.3)
+    student.get_buffer("probe")[5:, -1] -= 2  # these win nowhere
+    return Segmenter(backbone, standardize, student, info, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
 def two_with_details() -> Segmenter:
     """Two classes with details; small, with random weights."""
     torch.manual_seed(1)
@@ -114,4 +129,13 @@ def two_with_details_file(two_with_details: Segmenter, tmp_path_factory: pytest.
 
     path = tmp_path_factory.mktemp("details") / "details.onnx"
     export_onnx(two_with_details, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def nine_classes_file(nine_classes: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from distillfss.export.exporting import export_onnx
+
+    path = tmp_path_factory.mktemp("nine") / "nine.onnx"
+    export_onnx(nine_classes, path)
     return path

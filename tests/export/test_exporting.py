@@ -13,13 +13,17 @@ import pytest
 import torch
 from export_helpers import SmallBackbone, picture
 from helpers import REPOSITORY
+from onnx import helper, numpy_helper
 from pictures import random_rgb
+from torch.nn import functional as F
 
 from distillfss import Segmenter, __version__
 from distillfss.backbones import Backbone, Layer
 from distillfss.errors import DataError, ExportError, UsageError
 from distillfss.export import checking, exporting
 from distillfss.export.exporting import export_onnx
+from distillfss.export.format import IR_VERSION, OPSET
+from distillfss.export.frame import framed
 from distillfss.export.half import with_half_weights
 from distillfss.export.pictures import ODD_SIZES, Example, in_odd_sizes, read_examples
 from distillfss.export.served import OnnxSegmenter
@@ -38,7 +42,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["one_class", "three_classes", "two_with_details"])
+@pytest.mark.parametrize("kind", ["one_class", "three_classes", "nine_classes", "two_with_details"])
 def test_it_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
     segmenter: Segmenter = request.getfixturevalue(kind)
     path: Path = request.getfixturevalue(f"{kind}_file")
@@ -93,6 +97,27 @@ def test_probabilities_nobody_wants_are_not_computed(three_classes_file: Path, o
         served(picture(70, 90))
         served(picture(70, 90), probabilities=True)
     assert fed == [{"probabilities_wanted": False}, {"probabilities_wanted": True}, {}, {}]
+
+
+def test_classes_that_are_likely_nowhere_are_not_compared_at_full_size() -> None:
+    """Masks and probabilities of the frame alone, of logits with every class somewhere, and of logits with three."""
+    shape = [1, 10, 12, 16]
+    for drawn, least in ((10, 8), (3, 2)):
+        values = np.random.default_rng(drawn).normal(size=shape).astype(np.float32)
+        values[:, drawn:] -= 20
+        constant = helper.make_node("Constant", [], ["logits"], value=numpy_helper.from_array(values))
+        pixels = helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, ["b", 3, "h", "w"])
+        logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["b", 10, "r", "c"])
+        graph = helper.make_graph([constant], "network", [pixels], [logits])
+        network = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+        session = onnxruntime.InferenceSession(framed(network, 96, 9).SerializeToString())
+        images = np.zeros((1, 77, 61, 3), np.uint8)
+        mask, probabilities, _ = session.run(None, {"images": images})
+        full = F.interpolate(torch.from_numpy(values).double(), (77, 61), mode="bilinear")
+        assert len(np.unique(mask)) >= least
+        # only where four classes meet within two pixels of the logits may another one win
+        assert (mask == full.argmax(1).numpy()).mean() > (0.995 if drawn == 10 else 0.9999)
+        np.testing.assert_allclose(probabilities, full.softmax(1).numpy(), atol=1e-5)
 
 
 def test_what_the_file_says_about_itself(three_classes: Segmenter, three_classes_file: Path) -> None:

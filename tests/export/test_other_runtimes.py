@@ -21,7 +21,7 @@ PAGE = REPOSITORY / "examples" / "browser"
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
-@pytest.mark.parametrize("kind", ["one_class", "three_classes", "two_with_details"])
+@pytest.mark.parametrize("kind", ["one_class", "three_classes", "nine_classes", "two_with_details"])
 def test_openvino_gives_the_same_masks(kind: str, request: pytest.FixtureRequest) -> None:
     openvino = pytest.importorskip("openvino")
     path: Path = request.getfixturevalue(f"{kind}_file")

@@ -22,7 +22,7 @@ from distillfss.export.served import OnnxSegmenter, resized
 from distillfss.models.mixer import resize
 
 
-@pytest.mark.parametrize("kind", ["one_class", "three_classes", "two_with_details"])
+@pytest.mark.parametrize("kind", ["one_class", "three_classes", "nine_classes", "two_with_details"])
 def test_the_same_interface(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     model: Segmenter = request.getfixturevalue(kind)
     served = Segmenter.load(request.getfixturevalue(f"{kind}_file"))

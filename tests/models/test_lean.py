@@ -51,7 +51,7 @@ def pyramid(batch: int, rows: int, columns: int, seed: int) -> list[torch.Tensor
     ]
 
 
-@pytest.mark.parametrize(("ways", "batch", "rows", "columns"), [(1, 1, 2, 3), (1, 3, 1, 1), (3, 2, 3, 1)])
+@pytest.mark.parametrize(("ways", "batch", "rows", "columns"), [(1, 1, 2, 3), (1, 3, 1, 1), (3, 2, 3, 1), (5, 2, 1, 2)])
 @torch.no_grad()
 def test_logits_are_those_of_the_student(ways: int, batch: int, rows: int, columns: int) -> None:
     standardize, student = fitted(ways, seed=ways)
@@ -65,7 +65,7 @@ def test_logits_are_those_of_the_student(ways: int, batch: int, rows: int, colum
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
-@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("ways", [1, 2, 4])
 @torch.no_grad()
 def test_details_are_those_of_the_student(ways: int) -> None:
     standardize, _ = fitted(ways, seed=ways)

@@ -9,16 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
-from distillfss.backbones import build_backbone
+from distillfss.backbones import build_backbone, load_backbone, weights_sha256
 from distillfss.models.classes import merge_classes
 from distillfss.models.clusters import UNUSED, cluster, k_means
-from distillfss.models.mixer import Mixer, coarse_layers, coarse_stride, resize
+from distillfss.models.mixer import Mixer, coarse_layers, coarse_stride, joining_strides, resize
 from distillfss.models.probe import probe_weights
 from distillfss.models.shares import mask_shares
 from distillfss.models.standardize import Standardize
 from distillfss.models.student import LEAST_PER_GROUP, Student, tokens_per_group
 from distillfss.models.teacher import SupportTokens, Teacher
+from distillfss.training.initial import initialise
 
 LAYERS = build_backbone("efficientnet_lite0").layers
 
@@ -106,6 +108,39 @@ def test_the_mixer_treats_classes_alike_and_apart():
     for c in range(3):
         own = slice(c, c + 1)
         torch.testing.assert_close(mixer([m[:, own] for m in maps], probe[:, own], query), together[:, own])
+
+
+def test_with_many_classes_nothing_joins_at_stride_4_but_the_probes_own_logits():
+    """Their part of stride 4 is what a bilinear resize makes of stride 8, the same without features of stride 4."""
+    assert [joining_strides(ways) for ways in (1, 3, 4, 20)] == [(8, 4), (8, 4), (8,), (8,)]
+    torch.manual_seed(0)
+    mixer, query = Mixer(LAYERS, joining=(8,)), pyramid(1, 64, 96)
+    maps = [torch.rand(1, 2, 2, *size) for size in coarse_sizes(query)]
+    probe = torch.rand(1, 2, 1, 16, 24)
+    coarse = []
+    mixer.logits.register_forward_hook(lambda _module, _inputs, found: coarse.append(found))
+    logits = mixer(maps, probe, query)
+    assert coarse[0].shape == (2, 2, 8, 12)
+    wanted = F.interpolate(coarse[0].double(), scale_factor=2, mode="bilinear").unflatten(0, (1, 2))
+    wanted = wanted + mixer.probe_gain.item() * torch.cat([-probe, probe], dim=2)
+    torch.testing.assert_close(logits.double(), wanted, rtol=0, atol=1e-6)
+    assert torch.equal(mixer(maps, probe, [torch.zeros_like(query[0]), *query[1:]]), logits)
+
+
+def test_a_teacher_of_many_classes_starts_from_what_it_has_of_the_meta_trained_one():
+    backbone = load_backbone("efficientnet_lite0")
+    whole, many = Teacher(backbone.layers), Teacher(backbone.layers, joining_strides(5))
+    for teacher in (whole, many):
+        initialise(teacher, "auto", "efficientnet_lite0", weights_sha256("efficientnet_lite0"))
+    learnt, taken = whole.state_dict(), many.state_dict()
+    assert all(torch.equal(learnt[name], tensor) for name, tensor in taken.items())
+    left = {name.removeprefix("mixer.").rsplit(".", 1)[0] for name in learnt.keys() - taken.keys()}
+    assert {name.split(".0")[0].split(".1")[0] for name in left if "context" not in name} == {
+        "join.4",
+        "probe.4",
+        "refine.4",
+    }
+    assert "context.merge.4.0" in left
 
 
 def shown_support(ways: int = 2, seed: int = 0) -> tuple[Teacher, SupportTokens]:

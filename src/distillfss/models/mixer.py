@@ -20,6 +20,9 @@ COARSE_STRIDES = (8, 16, 32)
 FINEST_STRIDE = 4
 JOINING_STRIDES = (8, FINEST_STRIDE)
 """Where the query's own features and the probe's map join, coarse to fine."""
+MANY_CLASSES = 4
+"""From so many on they join at stride 8 alone, since every class takes its own convolution: at stride 4 a class more
+costs as much as everything coarser together (``docs/performance.md``). The probe's own logits stay at stride 4."""
 FINEST_COARSE_STRIDE = 16
 """Finer layers are averaged to this stride before they are compared: a sixteenth of the work at stride 8, and fine
 detail comes from the probe and the query's own features."""
@@ -58,6 +61,11 @@ def conv(cin: int, cout: int, groups: int = 4) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(cin, cout, 3, padding=1), nn.GroupNorm(groups, cout), nn.ReLU(inplace=True))
 
 
+def joining_strides(ways: int) -> tuple[int, ...]:
+    """Where the query's own features join in a mixer that is to be trained for so many classes."""
+    return JOINING_STRIDES if ways < MANY_CLASSES else JOINING_STRIDES[:1]
+
+
 class QueryContext(nn.Module):
     """The query's own features, projected and merged coarse to fine: (B, C, h, w) at every stride.
 
@@ -67,21 +75,26 @@ class QueryContext(nn.Module):
         The backbone's pyramid.
     channels
         Channels of the result.
+    finest
+        Stride of the finest result; finer layers have no part in it.
     """
 
-    def __init__(self, layers: Sequence[Layer], channels: int) -> None:
+    def __init__(self, layers: Sequence[Layer], channels: int, finest: int = FINEST_STRIDE) -> None:
         super().__init__()
-        self.strides = [layer.stride for layer in layers]
-        self.project = nn.ModuleList(nn.Conv2d(layer.channels, channels, 1) for layer in layers)
-        self.merge = nn.ModuleDict({str(s): conv(channels, channels) for s in (*COARSE_STRIDES[:2], FINEST_STRIDE)})
+        self.strides = {str(index): layer.stride for index, layer in enumerate(layers) if layer.stride >= finest}
+        self.project = nn.ModuleDict(
+            {index: nn.Conv2d(layers[int(index)].channels, channels, 1) for index in self.strides}
+        )
+        merging = (stride for stride in (*COARSE_STRIDES[:2], FINEST_STRIDE) if stride >= finest)
+        self.merge = nn.ModuleDict({str(stride): conv(channels, channels) for stride in merging})
 
     def forward(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
         """Context by stride, from pyramid ``features`` (B, C_l, h_l, w_l)."""
         merged: dict[int, Tensor] = {}
-        for stride, project, feature in zip(self.strides, self.project, features, strict=True):
-            projected = project(feature)
+        for index, project in self.project.items():
+            stride, projected = self.strides[index], project(features[int(index)])
             merged[stride] = merged[stride] + projected if stride in merged else projected
-        for stride in (16, 8, 4):
+        for stride in sorted(map(int, self.merge), reverse=True):
             finer = merged[stride]
             merged[stride] = self.merge[str(stride)](finer + resize(merged[stride * 2], finer.shape[-2:]))
         return merged
@@ -103,19 +116,29 @@ class Mixer(nn.Module):
         Channels per class.
     context_channels
         Channels of the query's context, shared by all classes.
+    joining
+        Strides at which the probe's map and the context join, from coarse to fine: ``joining_strides``. The logits are
+        those of the last.
     """
 
-    def __init__(self, layers: Sequence[Layer], channels: int = 16, context_channels: int = 32) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        channels: int = 16,
+        context_channels: int = 32,
+        joining: Sequence[int] = JOINING_STRIDES,
+    ) -> None:
         super().__init__()
+        self.joining = tuple(joining)
         self.map_strides = [layers[index].stride for index in coarse_layers(layers)]
-        self.context = QueryContext(layers, context_channels)
+        self.context = QueryContext(layers, context_channels, self.joining[-1])
         self.maps = nn.ModuleDict(
             {str(s): conv(MAPS_PER_LAYER * self.map_strides.count(s), channels) for s in COARSE_STRIDES}
         )
         self.merge = nn.ModuleDict({str(s): conv(channels, channels) for s in COARSE_STRIDES[:2]})
-        self.join = nn.ModuleDict({str(s): nn.Conv2d(context_channels, channels, 1) for s in JOINING_STRIDES})
-        self.probe = nn.ModuleDict({str(s): nn.Conv2d(1, channels, 1) for s in JOINING_STRIDES})
-        self.refine = nn.ModuleDict({str(s): conv(channels, channels) for s in JOINING_STRIDES})
+        self.join = nn.ModuleDict({str(s): nn.Conv2d(context_channels, channels, 1) for s in self.joining})
+        self.probe = nn.ModuleDict({str(s): nn.Conv2d(1, channels, 1) for s in self.joining})
+        self.refine = nn.ModuleDict({str(s): conv(channels, channels) for s in self.joining})
         self.logits = nn.Conv2d(channels, 2, 1)
         nn.init.normal_(self.logits.weight, std=FIRST_LOGIT_WEIGHT)
         for unheard in self.probe.parameters():
@@ -148,14 +171,17 @@ class Mixer(nn.Module):
         if seen is not None:
             context = {stride: own * seen[:, None, None, None] for stride, own in context.items()}
         mixed = self._merged(coarse, {stride: own.shape[-2:] for stride, own in context.items()})
-        for stride in JOINING_STRIDES:
+        for stride in self.joining:
             own = self.join[str(stride)](context[stride])
             mixed = resize(mixed, own.shape[-2:])
             if probe is not None:
                 mixed = mixed + self.probe[str(stride)](to_grid(probe.flatten(0, 1), own.shape[-2:]))
             mixed = mixed.unflatten(0, (batch, ways)) + own[:, None]
             mixed = self.refine[str(stride)](mixed.flatten(0, 1))
-        logits = self.logits(mixed).unflatten(0, (batch, ways))
+        logits = self.logits(mixed)
+        if self.joining[-1] != FINEST_STRIDE:
+            logits = resize(logits, features[0].shape[-2:])
+        logits = logits.unflatten(0, (batch, ways))
         if probe is not None:
             logits = logits + self.probe_gain * torch.cat([-probe, probe], dim=2)
         return logits

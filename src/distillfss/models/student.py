@@ -19,7 +19,7 @@ from distillfss.backbones.base import Layer
 from distillfss.models.attention import CoarseAttention, Encoding, attend, positional_encoding
 from distillfss.models.clusters import Clusters, cluster
 from distillfss.models.detail import Detail
-from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers
+from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers, joining_strides
 from distillfss.models.probe import probe_map, probe_width
 from distillfss.models.prototypes import cosines, prototypes
 from distillfss.models.teacher import SupportTokens, Teacher
@@ -93,16 +93,24 @@ class Student(nn.Module):
         Number of classes n.
     fine_channels
         Of the backbone's map of stride 2, if the student is to draw details; see ``Detail``.
+    joining
+        Of the mixer, as in the teacher to be taken over; see ``Mixer``. None: ``joining_strides``.
     """
 
-    def __init__(self, layers: Sequence[Layer], ways: int, fine_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        ways: int,
+        fine_channels: int | None = None,
+        joining: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.ways = ways
         self.layers = tuple(layers)
         self.coarse = coarse_layers(layers)
         self.attention = nn.ModuleList(DistilledAttention(layers[index].channels, ways) for index in self.coarse)
         self.register_buffer("probe", torch.zeros(ways, probe_width(layers)))
-        self.mixer = Mixer(layers)
+        self.mixer = Mixer(layers, joining=joining_strides(ways) if joining is None else joining)
         self.detail = None if fine_channels is None else Detail(fine_channels, ways)
 
     def take_over(self, teacher: Teacher, support: SupportTokens, seed: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import CoarseAttention, Encoding, positional_encoding
-from distillfss.models.mixer import Mixer, at_coarse_stride, coarse_layers
+from distillfss.models.mixer import JOINING_STRIDES, Mixer, at_coarse_stride, coarse_layers
 from distillfss.models.probe import probe_map
 from distillfss.models.prototypes import prototype_map
 from distillfss.models.shares import mask_shares
@@ -44,14 +44,16 @@ class Teacher(nn.Module):
     ----------
     layers
         The backbone's pyramid.
+    joining
+        See ``Mixer``.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], joining: Sequence[int] = JOINING_STRIDES) -> None:
         super().__init__()
         self.layers = tuple(layers)
         self.coarse = coarse_layers(layers)
         self.attention = nn.ModuleList(CoarseAttention(layers[index].channels) for index in self.coarse)
-        self.mixer = Mixer(layers)
+        self.mixer = Mixer(layers, joining=joining)
 
     def support_tokens(self, features: Sequence[Tensor], masks: Tensor, probe: Tensor | None = None) -> SupportTokens:
         """Support pyramids and masks on the grids the attention uses.

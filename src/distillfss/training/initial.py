@@ -55,5 +55,9 @@ def initialise(teacher: Teacher, init: str, backbone: str, backbone_sha256: str)
     path = start_file(init, backbone, backbone_sha256)
     if path is None:
         return Start(SCRATCH)
-    load_start(path, teacher, backbone, backbone_sha256)
+    whole = Teacher(teacher.layers)
+    load_start(path, whole, backbone, backbone_sha256)
+    learnt = whole.state_dict()
+    # what many classes make do without was meta-trained like all else
+    teacher.load_state_dict({name: learnt[name] for name in teacher.state_dict()})
     return Start(path.stem, file_sha256(path))

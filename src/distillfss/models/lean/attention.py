@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import frequencies, places
-from distillfss.models.lean.folding import folded, standardising, total
+from distillfss.models.lean.folding import averaged, folded, standardising, total
 from distillfss.models.mixer import coarse_stride
 from distillfss.models.student import DistilledAttention
 
@@ -111,11 +111,6 @@ class LeanAttention(nn.Module):
         attention = (scaled.transpose(2, 3) @ self.get_buffer("keys")).softmax(-1)
         shares = attention @ self.get_buffer("values")
         return shares.unflatten(1, (len(self.layers), self.heads)).sum(2).transpose(2, 3)
-
-
-def averaged(x: Tensor, factor: int) -> Tensor:
-    """(B, C, h, w) to (B, C, h / factor, w / factor)."""
-    return x if factor == 1 else F.avg_pool2d(x, factor)
 
 
 def squared(x: Tensor) -> Tensor:

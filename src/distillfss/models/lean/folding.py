@@ -44,6 +44,11 @@ def total(channels: int) -> nn.Conv2d:
     return conv
 
 
+def averaged(x: Tensor, factor: int) -> Tensor:
+    """(B, C, h, w) to (B, C, h / factor, w / factor)."""
+    return x if factor == 1 else F.avg_pool2d(x, factor)
+
+
 def finer(x: Tensor, times: int) -> Tensor:
     """(B, C, h, w) to (B, C, times h, times w), bilinear; for a fixed factor runtimes have faster kernels."""
     return x if times == 1 else F.interpolate(x, scale_factor=float(times), mode="bilinear", align_corners=False)

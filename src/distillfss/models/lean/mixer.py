@@ -8,10 +8,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from distillfss.models.lean.folding import finer
-from distillfss.models.mixer import COARSE_STRIDES, JOINING_STRIDES, Mixer
+from distillfss.models.lean.folding import averaged, finer
+from distillfss.models.mixer import COARSE_STRIDES, FINEST_STRIDE, Mixer
 
 
 class LeanMixer(nn.Module):
@@ -20,6 +19,7 @@ class LeanMixer(nn.Module):
     def __init__(self, mixer: Mixer, ways: int) -> None:
         super().__init__()
         self.ways = ways
+        self.joining = mixer.joining
         own = copy.deepcopy(mixer)
         self.context, self.maps, self.merge = own.context.merge, own.maps, own.merge
         self.join, self.refine = own.join, own.refine
@@ -46,19 +46,19 @@ class LeanMixer(nn.Module):
             By stride, projected features (B, C, h, w), not merged yet.
         """
         merged = dict(context)
-        for stride in (16, 8, 4):
+        for stride in sorted(map(int, self.context), reverse=True):
             merged[stride] = self.context[str(stride)](merged[stride] + finer(merged[2 * stride], 2))
         mixed = self.maps["32"](maps[32])
         for stride in sorted(COARSE_STRIDES[:2], reverse=True):
             mixed = self.merge[str(stride)](self.maps[str(stride)](maps[stride]) + finer(mixed, 2))
         batch = context[32].shape[0]
-        for stride, seen in zip(JOINING_STRIDES, (F.avg_pool2d(probe, 2), probe), strict=True):
-            if stride < min(COARSE_STRIDES):
-                mixed = finer(mixed, 2)
-            mixed = self.probe[str(stride)](seen) + mixed
+        for stride in self.joining:
+            mixed = finer(mixed, min(COARSE_STRIDES) // stride)
+            mixed = self.probe[str(stride)](averaged(probe, stride // FINEST_STRIDE)) + mixed
             own = self.join[str(stride)](merged[stride])
             mixed = self.refine[str(stride)](mixed + own if self.ways == 1 else _for_every_class(mixed, own, batch))
-        return (self.logits(mixed) + self.probe_logits(probe)).unflatten(0, (batch, self.ways))
+        logits = finer(self.logits(mixed), self.joining[-1] // FINEST_STRIDE)
+        return (logits + self.probe_logits(probe)).unflatten(0, (batch, self.ways))
 
 
 def _for_every_class(mixed: Tensor, own: Tensor, batch: int) -> Tensor:

@@ -51,11 +51,11 @@ class LeanStudent(nn.Module):
         for index, weight in zip(self.probed, weights, strict=True):
             self.probe.append(folded(2 * weight, offset, means[index], stds[index]))
             offset = torch.zeros_like(offset)
+        project = cast("Mapping[str, nn.Conv2d]", student.mixer.context.project)
+        self.projected = tuple(map(int, project))
         self.project = nn.ModuleList(
-            folded(conv.weight.flatten(1), conv.bias, mean, std)
-            for conv, mean, std in zip(
-                cast("Iterable[nn.Conv2d]", student.mixer.context.project), means, stds, strict=True
-            )
+            folded(conv.weight.flatten(1), conv.bias, means[index], stds[index])
+            for index, conv in zip(self.projected, project.values(), strict=True)
         )
         self.mixer = LeanMixer(student.mixer, student.ways)
         self.detail = copy.deepcopy(student.detail)
@@ -70,7 +70,7 @@ class LeanStudent(nn.Module):
         With the raw map of stride 2 as well, (B, C, H / 2, W / 2), a student that draws details has twice as many rows
         and columns of logits.
         """
-        context = self._by_stride(range(len(features)), self.project, features)
+        context = self._by_stride(self.projected, self.project, features)
         scores = self._by_stride(self.probed, self.probe, features)
         logits = self.mixer(self._maps(features), probe_map(scores), context)
         if fine is None or self.detail is None:
