@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import write_pair
 from safetensors.torch import load_file, save_file
 from scenes import square_pair, square_support
 from test_artifact import make_segmenter
@@ -21,6 +22,7 @@ from distillfss.errors import FitInterrupted, ModelFileError, UsageError
 from distillfss.extending import GIVE_WAY, config_for, joined, new_classes
 from distillfss.extension_effects import effects
 from distillfss.fit_run import FitRun
+from distillfss.io.labelled import Sample
 from distillfss.models.composite import StudentParts, side_by_side
 from distillfss.models.student import Student
 from distillfss.preprocess import at_working_size
@@ -316,6 +318,36 @@ def test_old_classes_in_the_new_masks_only_say_what_is_not_new(old: Segmenter) -
     assert "the model knows class_2, class_1" in found.notices[-1]
     for sample, original in zip(found.support.samples, given.samples, strict=True):
         assert np.array_equal(sample.mask, original.mask == 2)
+
+
+def test_images_of_old_classes_only_say_where_the_new_one_is_not(old: Segmenter) -> None:
+    """Their background may hold the new class, so it does not count, nor do classes that the model does not know."""
+    image, mask = square_pair(7, (40, 50), ways=3)
+    mask[:4] = 255
+    assert {0, 1, 2, 3} <= set(np.unique(mask))
+    known = SupportSet([Sample("a", image, mask)], ("class_2", "moss", "class_1"))
+    found = new_classes(old, third_class(), [known])
+    assert len(found.support) == len(third_class()) + 1
+    assert found.support.class_names == ("rust",)
+    assert np.array_equal(found.support.samples[-1].mask, np.where((mask == 1) | (mask == 3), 0, 255))
+    assert found.notices == ("the model does not know moss: left out of the known images",)
+    with pytest.raises(UsageError, match="the model knows none of moss, fern"):
+        new_classes(old, third_class(), [SupportSet([Sample("a", image, mask % 3)], ("moss", "fern"))])
+
+
+def test_known_images_are_learnt_from(old: Segmenter, extended: Segmenter, tmp_path: Path) -> None:
+    """A folder and a set of them count alike, and they change the new class alone."""
+    sets = [square_support(2, ways=2), square_support(1, ways=2)]
+    for number, sample in enumerate(sets[0].samples):
+        write_pair(tmp_path, f"square{number}", sample.image, sample.mask)
+    one, other = extend(old, third_class(), QUICK, known=sets[0]), extend(old, third_class(), QUICK, known=tmp_path)
+    assert_same_classes(one, other, one.class_names)
+    assert_same_classes(old, one, old.class_names)
+    logits = [
+        answers(model, IMAGES[0])[1][2] for model in (extended, one, extend(old, third_class(), QUICK, known=sets))
+    ]
+    assert not torch.equal(logits[0], logits[1])
+    assert not torch.equal(logits[1], logits[2])
 
 
 def test_ignored_pixels_stay_ignored_and_empty_images_are_kept(old: Segmenter) -> None:

@@ -40,7 +40,8 @@ class NewClasses:
     Attributes
     ----------
     support
-        The same images; the masks hold the new classes only, old ones are background like anything else.
+        The same images; the masks hold the new classes only, old ones are background like anything else. After them
+        images that are annotated for old classes only: these are background, and the rest does not count.
     known
         Classes of the support set that the model has already.
     notices
@@ -52,25 +53,33 @@ class NewClasses:
     notices: tuple[str, ...]
 
 
-def new_classes(model: Segmenter, support: SupportSet) -> NewClasses:
+def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSet] = ()) -> NewClasses:
     """The part of a support set that is new to a model.
+
+    Parameters
+    ----------
+    model, support
+        See ``extend``.
+    known
+        Images that are annotated for classes of the model alone.
 
     Raises
     ------
     UsageError
-        If there is no new class in it, too many come together, or the model cannot be extended.
+        If there is no new class in it, too many come together, the model cannot be extended, or ``known`` holds none of
+        its classes.
     """
     names, notices = support.class_names, []
-    known = tuple(name for name in names if name in model.class_names)
+    old = tuple(name for name in names if name in model.class_names)
     shots = support.shots()
-    absent = [name for name in names if name not in known and not shots[name]]
-    fresh = [name for name in names if name not in known and shots[name]]
+    absent = [name for name in names if name not in old and not shots[name]]
+    fresh = [name for name in names if name not in old and shots[name]]
     if absent:
         notices.append(f"no pixel of {', '.join(absent)} in any mask: not added")
     if not fresh:
         raise UsageError(
-            f"the model knows {', '.join(known)} already, and there is no other class in the masks"
-            if known
+            f"the model knows {', '.join(old)} already, and there is no other class in the masks"
+            if old
             else "there is no new class in the masks",
             cure="Name the new class with --classes or in meta.json, or take the old one away with --remove first",
         )
@@ -79,15 +88,36 @@ def new_classes(model: Segmenter, support: SupportSet) -> NewClasses:
             f"{len(model.class_names)} classes and {len(fresh)} new ones are more than {MAX_CLASSES}",
             cure="Take some away with --remove, or fit a second model",
         )
-    notices += _reading_notices(model, support)
-    if known:
-        notices.append(f"the model knows {', '.join(known)}: what the masks say of it only tells what is not new")
+    for given in (support, *known):
+        notices += _reading_notices(model, given)
+    if old:
+        notices.append(f"the model knows {', '.join(old)}: what the masks say of it only tells what is not new")
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
     for value, name in enumerate(fresh, start=1):
         table[names.index(name) + 1] = value
     samples = [Sample(s.name, s.image, table[s.mask], s.shrunk) for s in support.samples]
-    return NewClasses(SupportSet(samples, fresh, support.notices, support.reading), known, tuple(notices))
+    for given in known:
+        more, said = _what_is_not_new(model, given)
+        samples += more
+        notices += said
+    return NewClasses(SupportSet(samples, fresh, support.notices, support.reading), old, tuple(notices))
+
+
+def _what_is_not_new(model: Segmenter, known: SupportSet) -> tuple[list[Sample], list[str]]:
+    """Images annotated for classes of the model alone: what shows one of these is no new class, the rest may be."""
+    foreign = [name for name in known.class_names if name not in model.class_names]
+    if len(foreign) == len(known.class_names):
+        raise UsageError(
+            f"the model knows none of {', '.join(foreign)}, so these images do not tell what is not new",
+            cure=f"Name their classes as in the model ({', '.join(model.class_names)}), or leave these images out",
+        )
+    table = np.full(256, IGNORE, np.uint8)
+    for value, name in enumerate(known.class_names, start=1):
+        if name not in foreign:
+            table[value] = 0
+    notices = [f"the model does not know {', '.join(foreign)}: left out of the known images"] if foreign else []
+    return [Sample(s.name, s.image, table[s.mask], s.shrunk) for s in known.samples], notices
 
 
 def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
@@ -129,6 +159,7 @@ def extend(
     support: SupportSet | str | Path,
     config: FitConfig | None = None,
     *,
+    known: SupportSet | str | Path | Sequence[SupportSet | str | Path] = (),
     state: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Segmenter:
@@ -148,6 +179,9 @@ def extend(
         Settings of the fit; backbone, working resolution and device are those of the model, whatever is said here.
         Steps look at parts of ``size * size`` pixels where that is less. ``effort`` 1 means three quarters of the steps
         of a fit.
+    known
+        Images that are annotated for classes of the model alone, such as those it was fitted on: one set, one
+        folder, or several. What shows one of these classes is none of the new ones; all else in them does not count.
     state, progress
         As for ``fit``.
 
@@ -165,8 +199,8 @@ def extend(
     """
     model = model if isinstance(model, Segmenter) else Segmenter.load(model)
     check_extendable(model)
-    given = support if isinstance(support, SupportSet) else SupportSet.from_folder(support)
-    fresh = new_classes(model, given).support
+    folders = [known] if isinstance(known, SupportSet | str | Path) else known
+    fresh = new_classes(model, _support(support), [_support(each) for each in folders]).support
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
     run = FitRun(fresh, config_for(model, config), tell, beside=model)
@@ -175,6 +209,10 @@ def extend(
     bias = added.parts[2].get_parameter("mixer.logits.bias")
     bias.sub_(GIVE_WAY)  # of foreground and background: what decides between the two stays
     return joined(model, added)
+
+
+def _support(given: SupportSet | str | Path) -> SupportSet:
+    return given if isinstance(given, SupportSet) else SupportSet.from_folder(given)
 
 
 def config_for(model: Segmenter, config: FitConfig | None) -> FitConfig:

@@ -225,13 +225,14 @@ class Segmenter:
         support: SupportSet | str | Path,
         config: FitConfig | None = None,
         *,
+        known: SupportSet | str | Path | Sequence[SupportSet | str | Path] = (),
         state: str | Path | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Segmenter:
         """A model that also knows the new classes of a support set; see ``distillfss.extend``."""
         from distillfss.extending import extend
 
-        return extend(self, support, config, state=state, progress=progress)
+        return extend(self, support, config, known=known, state=state, progress=progress)
 
     def without(self, *names: str) -> Segmenter:
         """A model that lacks some classes; the logits of the others stay the same to the last bit.

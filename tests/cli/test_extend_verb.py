@@ -79,9 +79,29 @@ def test_add_replace_and_remove(model: Path, support: Path, tmp_path: Path, caps
     assert Segmenter.load(tmp_path / "one.safetensors")(image).shape == (64, 64)
 
 
+def test_known_images(model: Path, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They count among the images, and what they say of classes nobody knows does not."""
+    known = tmp_path / "old"
+    image, mask = square_pair(9, (64, 64), ways=3)
+    write_pair(known, "9", image, mask)
+    (known / "meta.json").write_text(json.dumps({"classes": ["background", "class_1", "class_2", "moss"]}))
+    words = ["--known", known, "--instant", "--device", "cpu"]
+    code, out, err = run(capsys, model, support, "--out", tmp_path / "three.safetensors", *words)
+    assert code == 0, err
+    assert " from 3 images (rust in 2)" in out
+    assert "note: the model does not know moss: left out of the known images" in err
+    assert "a single image" not in err
+
+    (known / "meta.json").write_text(json.dumps({"classes": ["background", "fern", "moss", "rust"]}))
+    code, out, err = run(capsys, model, support, "--out", tmp_path / "four.safetensors", *words)
+    assert code == 2
+    assert "the model knows none of fern, moss, rust" in err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (("two.safetensors", "--remove", "a", "--known", "new", "-o", "x"), 2, "--known has no meaning where nothing"),
         (("two.safetensors", "-o", "x"), 2, "nothing to add and nothing to remove"),
         (("model.onnx", "new", "-o", "x"), 2, "an ONNX model cannot be extended. Extend the .safetensors model"),
         (("two.safetensors", "--remove", "a", "--seed", "1", "-o", "x"), 2, "--seed has no meaning where nothing"),

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from distillfss.extending import NewClasses
     from distillfss.extension_effects import Effects
     from distillfss.segmenter import Segmenter
+    from distillfss.support import SupportSet
 
-OF_A_FIT = ("classes", "format_name", "seed", "init", "effort", "instant", "fresh")
+OF_A_FIT = ("known", "classes", "format_name", "seed", "init", "effort", "instant", "fresh")
 """Options that only mean something where a class is learnt."""
 
 
@@ -30,6 +31,13 @@ OF_A_FIT = ("classes", "format_name", "seed", "init", "effort", "instant", "fres
 @click.argument("support", type=options.PATH, required=False)
 @click.option("--out", "-o", type=options.PATH, required=True, help="The model file to write.")
 @click.option("--remove", multiple=True, metavar="CLASS", help="A class to take away; may be given several times.")
+@click.option(
+    "--known",
+    type=options.PATH,
+    multiple=True,
+    metavar="FOLDER",
+    help="Images annotated for MODEL's classes alone, such as those it was fitted on; may be given several times.",
+)
 @click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
 @options.annotation_format
 @options.seed
@@ -49,6 +57,7 @@ def command(
     support: Path | None,
     out: Path,
     remove: tuple[str, ...],
+    known: tuple[Path, ...],
     classes: str | None,
     format_name: str,
     seed: int,
@@ -68,7 +77,10 @@ def command(
     of the new classes", whatever else it may be. The model's classes give the same answers as before, to the last bit;
     only where a new class is stronger than all of them does it take their place.
 
-    With both, classes are taken away first, so that a class can be learnt anew from other images.
+    Images given with --known show what is not new: where they are annotated as one of MODEL's classes. The rest of them
+    may be anything.
+
+    With SUPPORT and --remove both, classes are taken away first, so that a class can be learnt anew from other images.
 
     A run that is stopped leaves OUT.part beside the file to write; the same command goes on from there.
     """
@@ -90,7 +102,7 @@ def command(
         check_extendable(before)
         before = after = before.without(*remove) if remove else before
         if support is not None:
-            new, after = _learn(before, support, names, format_name, config, state, fresh, show)
+            new, after = _learn(before, support, known, names, format_name, config, state, fresh, show)
         show.update("writing the model")
         if not overwrite and out.exists():
             problem = "was made by someone else in the meantime"
@@ -138,6 +150,7 @@ def _check_arguments(context: click.Context, model: Path, support: Path | None, 
 def _learn(
     before: Segmenter,
     folder: Path,
+    known: tuple[Path, ...],
     names: list[str] | None,
     format_name: str,
     config: FitConfig,
@@ -149,13 +162,24 @@ def _learn(
     from distillfss.extending import extend, new_classes
 
     support = read_support(folder, names, show, format_name)
-    new = new_classes(before, support)
+    old = [_read_known(each, show) for each in known]
+    new = new_classes(before, support, old)
     for notice in new.notices:
         show.note(f"note: {notice}")
     check_state(state)
     if fresh:
         state.unlink(missing_ok=True)
-    return new, extend(before, support, config, state=state, progress=training_progress(state, show))
+    return new, extend(before, support, config, known=old, state=state, progress=training_progress(state, show))
+
+
+def _read_known(folder: Path, show: Display) -> SupportSet:
+    show.update("reading what is known")
+    from distillfss.support import SupportSet
+
+    support = SupportSet.from_folder(folder)
+    for notice in support.notices:
+        show.note(f"note: {notice}")
+    return support
 
 
 def _look(before: Segmenter, after: Segmenter, new: NewClasses, show: Display) -> Effects:
