@@ -130,6 +130,21 @@ def test_an_estimate_of_other_classes_is_not_kept(old: Segmenter, extended: Segm
         del old.summary["estimate"]
 
 
+def test_a_new_class_starts_from_the_mixer_of_the_old_ones(old: Segmenter) -> None:
+    """All of it but the gain of the probe, which is weighed anew; whatever strides features join at in it."""
+    backbone, standardize, _ = old.parts
+    torch.manual_seed(3)
+    light = Segmenter(backbone, standardize, Student(backbone.layers, 2, joining=(8,)), old.info, torch.device("cpu"))
+    for model in (old, light):
+        run = FitRun(third_class(), config_for(model, QUICK), lambda _: None, beside=model)
+        learnt, start = model.parts[2].mixer, run.ready.teacher.mixer
+        assert start.joining == run.ready.student.mixer.joining == learnt.joining
+        tensors = {name: tensor for name, tensor in start.state_dict().items() if name != "probe_gain"}
+        assert len(tensors) == len(learnt.state_dict()) - 1
+        assert all(torch.equal(tensor, learnt.state_dict()[name]) for name, tensor in tensors.items())
+        assert run.ready.start.name == "dcama-lite0, mixer of the model"
+
+
 def test_images_it_was_extended_with_are_not_unlike_what_it_knows() -> None:
     model = make_segmenter(ways=2)
     support = third_class()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch import Tensor
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.config import FitConfig
 from distillfss.errors import UsageError
-from distillfss.models.mixer import JOINING_STRIDES, joining_strides
+from distillfss.models.composite import members_of
+from distillfss.models.mixer import JOINING_STRIDES, Mixer, joining_strides
 from distillfss.models.probe import INSTANT_RIDGE, RIDGE, leave_out, rows_and_columns, sample, unheard
 from distillfss.models.standardize import Standardize, statistics
 from distillfss.models.student import Student
@@ -135,11 +136,13 @@ class Preparation:
         ]
 
     def _make_models(self) -> None:
-        config, layers = self.config, self.backbone.layers
+        config, layers, learnt = self.config, self.backbone.layers, self._mixer_beside()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             # meta-trained logits need what was joined at stride 4; steps can make up for it
             joining = JOINING_STRIDES if config.instant else joining_strides(self.ways)
+            if learnt is not None:
+                joining = learnt.joining
             self.teacher = Teacher(layers, joining)
             self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
             if config.instant and len(self.support) == 1 and self.start.name == SCRATCH:
@@ -147,10 +150,20 @@ class Preparation:
                     "one image gives no instant model without a meta-trained start: nothing in it would be learnt",
                     cure="Leave --instant out, annotate a second image, or give a teacher with --init",
                 )
+            if learnt is not None:
+                self.teacher.mixer.load_state_dict(learnt.state_dict())
+                self.start = replace(self.start, name=f"{self.start.name}, mixer of the model")
             self.teacher.to(self.device)
             self.student = Student(layers, self.ways, self._fine_channels(), joining).to(self.device)
         if self.student.detail is not None:
             self.student.detail.calibrate(*self._fine_statistics())
+
+    def _mixer_beside(self) -> Mixer | None:
+        """Of the model beside. It knows no class, but this backbone and this kind of image: what a fit learns for."""
+        if self.beside is None:
+            return None
+        members, _ = members_of(self.beside.parts[2], len(self.beside.class_names))
+        return members[0].mixer if isinstance(members[0], Student) else None
 
     @property
     def learns(self) -> bool:
