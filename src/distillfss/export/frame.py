@@ -15,8 +15,8 @@ _HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "{DOMAIN}" :
 
 
 MANY_CLASSES = 8
-"""From so many on, only those are brought to the image's own size and compared there that are among the two likeliest
-anywhere in the batch. With fewer, finding them takes longer than it saves."""
+"""From so many on, only those are brought to the image's own size and compared there that can win anywhere in the
+batch. With fewer, finding them takes longer than it saves."""
 
 
 def _before(size: int) -> onnx.ModelProto:
@@ -88,15 +88,24 @@ def _resized(maps: str, name: str) -> str:
 
 
 def _of_the_likely(channels: int) -> str:
-    # a class that is nowhere among the two likeliest can win between pixels of the logits only where four or more meet
+    # Between pixels of the logits of which one class has all, no other can win. Where classes meet, one that is not
+    # among the two likeliest of any of these pixels can win between them only if four or more meet.
     return f"""
+    winner = ArgMax <axis = 1, keepdims = 1> (raw)
+    number = Cast <to = 1> (winner)
+    highest_around = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (number)
+    negative = Neg (number)
+    least_negative = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (negative)
+    lowest_around = Neg (least_negative)
+    meeting = Less (lowest_around, highest_around)
 {_strongest("raw", "strongest", channels)}
     behind = Less (raw, strongest)
     nothing = Constant <value_float = -3.0e38> ()
     others = Where (behind, raw, nothing)
 {_strongest("others", "second", channels)}
-    of_two = GreaterOrEqual (raw, second)
-    counted = Cast <to = 1> (of_two)
+    wanted = Where (meeting, second, strongest)
+    likely_here = GreaterOrEqual (raw, wanted)
+    counted = Cast <to = 1> (likely_here)
     all_but_classes = Constant <value_ints = [0, 2, 3]> ()
     somewhere = ReduceMax <keepdims = 0> (counted, all_but_classes)
     places = NonZero (somewhere)
