@@ -8,6 +8,7 @@ from pathlib import Path
 from distillfss.backbones import BACKBONES, weights_sha256
 from distillfss.backbones.weights import file_sha256
 from distillfss.checkpoints.teacher_file import load_start
+from distillfss.models.mixer import JOINING_STRIDES
 from distillfss.models.teacher import Teacher
 from distillfss.weights import shipped_start
 
@@ -55,9 +56,11 @@ def initialise(teacher: Teacher, init: str, backbone: str, backbone_sha256: str)
     path = start_file(init, backbone, backbone_sha256)
     if path is None:
         return Start(SCRATCH)
-    whole = Teacher(teacher.layers)
-    load_start(path, whole, backbone, backbone_sha256)
-    learnt = whole.state_dict()
-    # what many classes make do without was meta-trained like all else
-    teacher.load_state_dict({name: learnt[name] for name in teacher.state_dict()})
+    if teacher.mixer.joining == JOINING_STRIDES:
+        load_start(path, teacher, backbone, backbone_sha256)
+    else:  # what many classes make do without was meta-trained like all else
+        whole = Teacher(teacher.layers)
+        load_start(path, whole, backbone, backbone_sha256)
+        learnt = whole.state_dict()
+        teacher.load_state_dict({name: learnt[name] for name in teacher.state_dict()})
     return Start(path.stem, file_sha256(path))
