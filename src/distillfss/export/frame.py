@@ -66,16 +66,17 @@ _BINARY = f"""
 
 
 def _several(classes: int) -> str:
+    at_own_size = _resized("raw", "full")
     if classes < MANY_CLASSES:
-        full, mask = (
-            _resized("raw", "full"),
-            f"""
+        return at_own_size + _of_all() + _probabilities(classes + 1, "")
+    return _of_the_likely(classes + 1) + _probabilities(classes + 1, at_own_size)
+
+
+def _of_all() -> str:
+    return f"""
     highest = ArgMax <axis = 1, keepdims = 0> (full)
     {MASK} = Cast <to = 2> (highest)
-""",
-        )
-        return full + mask + _probabilities(classes + 1, "")
-    return _of_the_likely(classes + 1) + _probabilities(classes + 1, _resized("raw", "full"))
+"""
 
 
 def _resized(maps: str, name: str) -> str:
