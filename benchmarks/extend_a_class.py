@@ -1,10 +1,11 @@
 """A class left out, and added again with `extend`: what it costs the others, and what a joint fit would have given.
 
-    python benchmarks/extend_a_class.py DATASETS/neu_seg scratches [--effort 0.25] [--judge 60]
+    python benchmarks/extend_a_class.py DATASETS/neu_seg scratches [--seeds 0 1 2] [--effort 0.25] [--judge 60]
 
 Support and judges are drawn from the pool; no test image is looked at. The old model learns from the support images
 that show another class, without the left-out one in the masks (its pixels are background there). The extension learns
-from those that show it, annotated for it alone. The joint fit learns from all of them with all classes.
+from those that show it, annotated for it alone. The joint fit learns from all of them with all classes. Extension and
+joint fit are repeated with every one of the seeds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +67,19 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--judge", type=int, default=60)
     parser.add_argument("--effort", type=float, default=1.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     folder = LabelledFolder.open(arguments.dataset)
     names, config = folder.class_names, FitConfig(effort=arguments.effort)
     samples, judges = drawn(folder, arguments.shots, arguments.judge)
     others = [name for name in names if name != arguments.left_out]
     old = timed("without", lambda: fit(only(samples, names, others), config), judges)
-    timed("extended", lambda: extend(old, only(samples, names, [arguments.left_out]), config), judges)
-    timed("joint", lambda: fit(only(samples, names, names), config), judges)
+    for seed in arguments.seeds:
+        seeded = replace(config, seed=seed)
+        timed(
+            f"extended, seed {seed}", partial(extend, old, only(samples, names, [arguments.left_out]), seeded), judges
+        )
+        timed(f"joint, seed {seed}", partial(fit, only(samples, names, names), seeded), judges)
 
 
 if __name__ == "__main__":

@@ -241,11 +241,47 @@ def test_beside_a_model_that_draws_details(old: Segmenter, tmp_path: Path) -> No
     assert metadata(tmp_path / "m.safetensors")["format_version"] == "3"
     assert torch.equal(Segmenter.load(tmp_path / "m.safetensors").logits(image), both.logits(image))
     assert torch.equal(both.without("rust").logits(image), fine.logits(image))
+    assert both.parts[2].members[1].detail is None  # the new squares are no thinner than the grid
     alone = both.without("class_1", "class_2")
     assert not alone.info.details
     assert alone.logits(image).shape[-1] == before.shape[-1] // 2
     alone.save(tmp_path / "n.safetensors")
     assert metadata(tmp_path / "n.safetensors")["format_version"] == "1"
+
+
+def test_a_thin_class_draws_details_where_old_classes_do(old: Segmenter, tmp_path: Path) -> None:
+    """And only there: beside classes on the coarser grid they would come out on another one than before."""
+    backbone, standardize, _ = old.parts
+    student = Student(backbone.layers, 2, backbone.fine_channels)
+    drawing = Segmenter(backbone, standardize, student, replace(old.info, details=True), torch.device("cpu"))
+    samples = square_support(3, ways=3).samples
+    lines = [np.zeros_like(sample.mask) for sample in samples]
+    for line in lines:
+        line[:, 30:32] = 1
+    thin = SupportSet.from_arrays([sample.image for sample in samples], lines, ["wire"])
+    assert extend(old, thin, QUICK).parts[2].members[1].detail is None
+    both = extend(drawing, thin, QUICK)
+    assert float(both.parts[2].members[1].detail.correct.weight.detach().abs().max()) > 0  # it has learnt
+    with torch.inference_mode():
+        before, after = drawing._seen(IMAGES[1])[0], both._seen(IMAGES[1])[0]
+    assert torch.equal(after[:, :2], before)
+    both.save(tmp_path / "m.safetensors")
+    assert torch.equal(Segmenter.load(tmp_path / "m.safetensors").logits(IMAGES[1]), both.logits(IMAGES[1]))
+    assert both.without("class_1", "class_2").info.details
+
+
+def test_a_new_class_learns_on_after_distillation(old: Segmenter) -> None:
+    """From strongly changed views, with what stands for the backbone's tail; so far of the way as in a fit is kept."""
+    run = FitRun(third_class(), config_for(old, QUICK), lambda _: None, beside=old)
+    while not run.done:
+        run.advance()
+    assert run.steps_taken()["adapt"] == config_for(old, QUICK).adapt_steps(3) > 0
+    assert run._phases[2].rivals.student is old.parts[2]
+    assert run.segmenter().parts[0] is old.parts[0]
+    name, share = "mixer.logits.weight", 3 / (3 + QUICK.adapt_prior)
+    start, end = run.distilled[name], run.student.state_dict()[name]
+    assert not torch.equal(start, end)
+    torch.testing.assert_close(run.segmenter().parts[2].state_dict()[name], start + share * (end - start))
 
 
 def test_a_reader_from_before_says_update(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from distillfss.artifact import ModelInfo, tensors_sha256
 from distillfss.models.student import Student
-from distillfss.models.tail import LearningTail
+from distillfss.models.tail import LearningTail, Tail
 from distillfss.quality.advice import advice
 from distillfss.quality.calibration import FROZEN, INSTANT, LEARNING
 from distillfss.quality.estimate import Estimate, estimate
@@ -29,10 +29,11 @@ def segmenter_of(run: FitRun) -> Segmenter:
     strangeness: dict[str, Any] = {"strangeness_limit": run.ready.strangeness_limit}
     if run.adapts:
         student, tail = adapted(run)
+    else:
+        student, tail = copy.deepcopy(run.student), None
+    if isinstance(tail, LearningTail):
         backbone, strangeness = tail.backbone.freeze(), _strangeness(run, tail)
         backbone_sha256 = tensors_sha256({k: t.cpu().contiguous() for k, t in backbone.state_dict().items()})
-    else:
-        student = copy.deepcopy(run.student)
     info = ModelInfo(
         class_names=run.support.class_names,
         backbone=run.config.backbone,
@@ -62,7 +63,7 @@ def estimate_of(run: FitRun) -> Estimate | None:
 
 
 @torch.no_grad()
-def adapted(run: FitRun) -> tuple[Student, LearningTail]:
+def adapted(run: FitRun) -> tuple[Student, Tail]:
     """Student and backbone, as much of what they learnt together as is kept: see ``training.adapt``."""
     assert run.tail is not None
     student = copy.deepcopy(run.student)

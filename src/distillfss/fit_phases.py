@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distillfss.errors import UsageError
 from distillfss.fit_preparation import Preparation
-from distillfss.models.tail import LearningTail
+from distillfss.models.tail import FixedTail, LearningTail, Tail
 from distillfss.training.adapt import Adapt
 from distillfss.training.augment import STRONG, Augmenter
 from distillfss.training.cross_validation import STEPS, CrossValidation, Learning
@@ -20,15 +20,15 @@ from distillfss.training.self_training import SelfTrain
 from distillfss.training.transfer import Transfer
 
 
-def phases_of(ready: Preparation, tail: LearningTail | None, unlabeled: Sequence[Tensor]) -> list[Phase]:
-    """What is learnt, one after the other: the teacher, the student, both student and backbone where there is a tail.
+def phases_of(ready: Preparation, tail: Tail | None, unlabeled: Sequence[Tensor]) -> list[Phase]:
+    """What is learnt, one after the other: the teacher, the student, and where there is a tail, both together.
 
     Parameters
     ----------
     ready
         Its teacher and student are trained in place.
     tail
-        The stages of the backbone that learn; None if it stays as it is.
+        The stages of the backbone that learn, or what stands for them; None if the student is done when distilled.
     unlabeled
         Images of the target without annotation, (3, h, w) uint8 each.
     """
@@ -36,10 +36,11 @@ def phases_of(ready: Preparation, tail: LearningTail | None, unlabeled: Sequence
     return phases if tail is None else phases + _learning(ready, tail, unlabeled)
 
 
-def tail_of(ready: Preparation, unlabeled: Sequence[Tensor]) -> LearningTail | None:
+def tail_of(ready: Preparation, unlabeled: Sequence[Tensor]) -> Tail | None:
     """The backbone's later stages, to be learnt; None where they are to stay as they are.
 
-    Beside another model they do: its classes rest on them.
+    Beside another model they stay, too, for its classes rest on them; but the student learns from strongly changed
+    views after distillation as in any fit.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def tail_of(ready: Preparation, unlabeled: Sequence[Tensor]) -> LearningTail | N
                 "images without annotation teach a backbone that learns, and this one does not",
                 cure="Leave them out, or do without --instant and --frozen-backbone, on an EfficientNet-Lite",
             )
-        return None
+        return FixedTail(ready.backbone, ready.standardize) if ready.learns_beside else None
     return LearningTail(ready.backbone, ready.standardize).to(ready.device)
 
 
@@ -114,8 +115,8 @@ def _distill(ready: Preparation, *, whole_views: bool) -> Distill:
     )
 
 
-def _learning(ready: Preparation, tail: LearningTail, unlabeled: Sequence[Tensor]) -> list[Phase]:
-    """Those in which the backbone learns, from strongly changed views."""
+def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> list[Phase]:
+    """Those after distillation, from strongly changed views: the backbone learns, where it may."""
     config, augmenter = ready.config, ready.augmenter.at(STRONG)
 
     def views(seen: Augmenter, seed: int) -> ViewPool:
@@ -124,7 +125,7 @@ def _learning(ready: Preparation, tail: LearningTail, unlabeled: Sequence[Tensor
 
     steps = config.adapt_steps(len(ready.support))
     seen = views(augmenter, config.seed)
-    adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter)
+    adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter, rivals=ready.rivals)
     if not unlabeled:
         return [adapt]
     return [

@@ -21,7 +21,7 @@ from distillfss.quality.strangeness import limit, widened
 from distillfss.runtime import resolve_device
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
-from distillfss.training.augment import Augmenter, Strength
+from distillfss.training.augment import Augmenter
 from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid, working_resolution
 from distillfss.training.initial import SCRATCH, initialise
 from distillfss.training.pool import EncodedView, ViewPool
@@ -80,9 +80,7 @@ class Preparation:
         tell(Progress("prepare", 0, 1, f"loading {config.backbone}"))
         self.rivals = self._take_frozen_parts()
         self.size = working_resolution(support, config.size, config.fine_size) if beside is None else beside.size
-        # beside other classes there is no safe negative either, see Augmenter
-        strength = Strength() if beside is None else Strength(invert=0)
-        self.augmenter = Augmenter(support, self.size, strength, view_size=config.size)
+        self.augmenter = Augmenter(support, self.size, view_size=config.size, alone=beside is None)
         self.plain = self._plain_views(tell)
         self._make_models()
         self.pool = ViewPool(
@@ -170,9 +168,18 @@ class Preparation:
         """Whether the backbone's later stages are to learn; beside another model, whose classes rest on them, never."""
         return self.config.backbone_learns and self.beside is None and self.backbone.tail_from is not None
 
+    @property
+    def learns_beside(self) -> bool:
+        """Whether the student learns on after distillation while the backbone stays as it is, see ``FixedTail``."""
+        return self.config.backbone_learns and self.beside is not None and self.backbone.fine_channels is not None
+
     def _fine_channels(self) -> int | None:
-        """Of the backbone's map of stride 2, if the student is to draw details, which it learns with the backbone."""
-        if not self.learns or self.config.detail_rate == 0:
+        """Of the backbone's map of stride 2, if the student is to draw details, which it learns after distillation.
+
+        Beside classes without details it does not: theirs would come out on another grid than before.
+        """
+        possible = self.learns or (self.learns_beside and self.rivals.draws_details)
+        if not possible or self.config.detail_rate == 0:
             return None
         kept = kept_by_the_grid([view.mask for view in self.plain], self.ways)
         return self.backbone.fine_channels if min(kept) < FINE_ENOUGH else None

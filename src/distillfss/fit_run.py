@@ -87,8 +87,8 @@ class FitRun:
         """What has a learning rate of its own in a phase in which the backbone learns."""
         detail = self.student.detail
         return [
-            (phase.tail, self.config.backbone_rate),
-            *([] if detail is None else [(detail, self.config.detail_rate)]),
+            *([(phase.tail, self.config.backbone_rate)] if phase.tail.learns else []),
+            *([(detail, self.config.detail_rate)] if detail is not None else []),
         ]
 
     @property
@@ -232,7 +232,7 @@ class FitRun:
 
     @property
     def adapts(self) -> bool:
-        """Whether the backbone is learning, or has learnt."""
+        """Whether the last phase has begun, in which the backbone learns if it is to."""
         return isinstance(self._phases[self._phase], Adapt)
 
     @property

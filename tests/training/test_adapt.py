@@ -14,6 +14,7 @@ from distillfss import FitConfig
 from distillfss.fit_run import FitRun
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
+from distillfss.models.tail import FixedTail
 from distillfss.training.loop import PhaseRunner, learning_rate
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.targets import every_other_pixel
@@ -38,6 +39,17 @@ def test_a_learning_tail_starts_as_the_frozen_backbone(run: FitRun):
     assert {id(p) for p in run.tail.parameters() if p.requires_grad} == {
         id(p) for p in run.tail.backbone.tail_parameters()
     }
+
+
+def test_what_stands_for_a_tail_that_may_not_learn(run: FitRun):
+    image = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(0)) * 255
+    tail = FixedTail(run.ready.backbone, run.ready.standardize)
+    head = tail.encode_head(image)
+    for one, two in zip(tail(head), run.encode(image), strict=True):
+        assert torch.equal(one, two)
+    assert torch.equal(tail.fine(head), run.ready.backbone.fine(image))
+    assert not tail.state_dict()
+    assert tail.drawn_back(run.ready.backbone, 0.5) is tail
 
 
 def test_the_loss_is_that_of_the_students_answer_to_new_views(run: FitRun):

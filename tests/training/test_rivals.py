@@ -99,6 +99,26 @@ def test_without_fixed_classes_everything_is_as_it_was() -> None:
     assert rivals.grouped(merged) is merged
 
 
+class Drawing(Fixed):
+    """Answers a pyramid by its first layer; asked with the map of stride 2, by twice that map's first two channels."""
+
+    detail = nn.Identity()
+
+    def forward(self, features: list[Tensor], fine: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        return (features[0] if fine is None else 2 * fine[:, None, :2]), []
+
+
+@pytest.mark.parametrize("fixed", [Fixed, Drawing])
+def test_what_is_new_is_brought_to_the_grid_of_fixed_classes_that_draw_details(fixed: type[Fixed]) -> None:
+    old, fine, new = torch.randn(2, 1, 2, 4, 3), torch.randn(2, 5, 8, 6), torch.randn(2, 3, 2, 4, 3)
+    merged = Rivals(fixed(), 1).merge_with(new, [old], fine)
+    if fixed is Fixed:
+        assert torch.equal(merged, merge_classes(torch.cat([old, new], dim=1)))
+        return
+    finer = nn.functional.interpolate(new.flatten(1, 2), (8, 6), mode="bilinear").unflatten(1, (3, 2))
+    torch.testing.assert_close(merged, merge_classes(torch.cat([2 * fine[:, None, :2], finer], dim=1)))
+
+
 def test_fixed_classes_answer_a_view_once_and_are_forgotten_with_it() -> None:
     student = Fixed()
     rivals, shown = Rivals(student, 1), views(torch.randn(3, 1, 2, 4, 4), first=10)

@@ -42,7 +42,7 @@ class StudentParts(nn.Module):
         """
         logits, maps = [], []
         for member, kept, chosen in zip(self.members, self.kept, self._chosen, strict=True):
-            own, own_maps = _answer(member, query, fine)
+            own, own_maps = answer_of(member, query, fine)
             if not all(kept):
                 own, own_maps = own[:, chosen], [layer[:, chosen] for layer in own_maps]
             logits.append(own)
@@ -50,7 +50,7 @@ class StudentParts(nn.Module):
         return torch.cat(logits, dim=1), [torch.cat(layer, dim=1) for layer in zip(*maps, strict=True)]
 
 
-def _answer(member: nn.Module, query: Sequence[Tensor], fine: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+def answer_of(member: nn.Module, query: Sequence[Tensor], fine: Tensor | None) -> tuple[Tensor, list[Tensor]]:
     """Of one student, on the grid of ``fine`` if there is such a map."""
     if fine is not None and draws_details(member):
         drawn: tuple[Tensor, list[Tensor]] = member(query, fine=fine)

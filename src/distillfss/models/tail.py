@@ -28,6 +28,8 @@ class LearningTail(nn.Module):
         Used, never changed: what the student has learnt to expect.
     """
 
+    learns = True
+
     def __init__(self, backbone: Backbone, standardize: Standardize) -> None:
         super().__init__()
         assert backbone.tail_from is not None
@@ -62,3 +64,42 @@ class LearningTail(nn.Module):
         for own, start in zip(copied.backbone.parameters(), backbone.parameters(), strict=True):
             own.copy_(start.lerp(own, share))
         return copied
+
+
+class FixedTail(nn.Module):
+    """What stands in for a learning tail where the backbone stays as it is, for other classes rest on it.
+
+    Views are encoded once and for all; there is nothing here that learns.
+
+    Parameters
+    ----------
+    backbone, standardize
+        Used, never changed; the backbone has a map of stride 2.
+    """
+
+    learns = False
+
+    def __init__(self, backbone: Backbone, standardize: Standardize) -> None:
+        super().__init__()
+        self._encode = lambda fine: standardize(backbone.from_fine(fine))  # not modules of this one
+        self._fine = backbone.fine
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The standardised pyramid of what ``encode_head`` returns."""
+        return list(features[:-1])
+
+    def encode_head(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) pixels 0 to 255 to the standardised pyramid, and the raw map of stride 2."""
+        fine = self._fine(images)
+        return [*self._encode(fine), fine]
+
+    def fine(self, encoded: Sequence[Tensor]) -> Tensor:
+        """The map of stride 2, (B, C, H / 2, W / 2), of what ``encode_head`` returns."""
+        return encoded[-1]
+
+    def drawn_back(self, backbone: Backbone, share: float) -> FixedTail:
+        """This one: it has gone nowhere."""
+        return self
+
+
+Tail = LearningTail | FixedTail

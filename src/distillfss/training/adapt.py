@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
-from distillfss.models.tail import LearningTail
+from distillfss.models.tail import Tail
 from distillfss.training.jitter import jittered
 from distillfss.training.lanes import answers, halves
 from distillfss.training.losses import segmentation_loss
 from distillfss.training.pool import Batch, EncodedView, Views, side_by_side
+from distillfss.training.rivals import Rivals
 from distillfss.training.targets import every_other_pixel
 from distillfss.training.transfer import probes_of
 
@@ -40,6 +40,8 @@ class Adapt:
         Of every support image, the probe of the others.
     jitter
         Strength of the jitter of what the student sees, see ``training.jitter``.
+    rivals
+        Classes that are fixed already and compete with those that are learnt. The tail does not learn then.
     """
 
     name = "adapt"
@@ -47,12 +49,13 @@ class Adapt:
     def __init__(
         self,
         student: Student,
-        tail: LearningTail,
+        tail: Tail,
         views: Views,
         probes: Mapping[int, Tensor],
         *,
         steps: int,
         jitter: float,
+        rivals: Rivals | None = None,
     ) -> None:
         self.model: nn.Module = nn.ModuleList([student, tail])
         self.student = student
@@ -61,20 +64,24 @@ class Adapt:
         self.probes = probes
         self.steps = steps
         self.jitter = jitter
+        self.rivals = rivals or Rivals()
 
     def loss(self, step: int, pool_step: int) -> Tensor:
         """Scalar loss of one step; ``pool_step`` says which views it sees."""
         views, random = self.views.advance(pool_step), self.views.random(pool_step)
-        return annotation_loss(self.student, self.tail, views, probes_of(views, self.probes), random, self.jitter)
+        return annotation_loss(
+            self.student, self.tail, views, probes_of(views, self.probes), random, self.jitter, self.rivals
+        )
 
 
 def annotation_loss(
     student: Student,
-    tail: LearningTail,
+    tail: Tail,
     views: Sequence[EncodedView],
     probes: Tensor | None,
     random: np.random.Generator,
     jitter: float,
+    rivals: Rivals,
 ) -> Tensor:
     """Scalar loss of what the student says of views, their layers that learn computed anew.
 
@@ -88,17 +95,19 @@ def annotation_loss(
         Decides jitter, and which pixels count.
     jitter
         See ``training.jitter``.
+    rivals
+        Classes that are fixed already and compete with the student's.
     """
     parts = halves(len(views), views[0].mask.device)
 
     def answer(part: tuple[slice, np.random.Generator]) -> tuple[Tensor]:
         at, own = part
         encoded = Batch.of(views[at]).features
-        seen = jittered(tail(encoded), jitter, own)
-        logits, _ = student(seen, None if probes is None else probes[at], fine=tail.fine(encoded))
-        return (merge_classes(logits),)
+        pyramid, fine = tail(encoded), tail.fine(encoded)
+        logits, _ = student(jittered(pyramid, jitter, own), None if probes is None else probes[at], fine=fine)
+        return (rivals.merge_with(logits, pyramid, fine),)
 
     learning = [p for module in (student, tail) for p in module.parameters() if p.requires_grad]
     (merged,) = answers(answer, list(zip(parts, random.spawn(len(parts)), strict=True)), learning)
     target = every_other_pixel(side_by_side([view.mask for view in views]), random)
-    return segmentation_loss(resize(merged, target.shape[-2:]), target)
+    return segmentation_loss(rivals.grouped(resize(merged, target.shape[-2:])), target)

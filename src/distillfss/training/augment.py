@@ -73,12 +73,19 @@ class Augmenter:
         tells a class from another.
     view_size
         A view shows about ``view_size * view_size`` pixels, at random, of an image that has more; None: all of them.
+    alone
+        Whether there are no classes beside those of the support.
     """
 
     def __init__(
-        self, support: SupportSet, size: int, strength: Strength | None = None, view_size: int | None = None
+        self,
+        support: SupportSet,
+        size: int,
+        strength: Strength | None = None,
+        view_size: int | None = None,
+        alone: bool = True,
     ) -> None:
-        self._one_class = len(support.class_names) == 1
+        self._one_class = alone and len(support.class_names) == 1
         self.strength = self._safe(Strength() if strength is None else strength)
         aspects = sorted(s.image.shape[1] / s.image.shape[0] for s in support.samples)
         aspect = aspects[len(aspects) // 2]

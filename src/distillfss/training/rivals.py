@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from distillfss.models.classes import merge_classes
+from distillfss.models.composite import answer_of, draws_details
+from distillfss.models.mixer import resize
 from distillfss.training.pool import EncodedView, Join, side_by_side
 
 
@@ -32,11 +34,16 @@ class Rivals:
     def __bool__(self) -> bool:
         return self.student is not None
 
+    @property
+    def draws_details(self) -> bool:
+        """Whether one of the fixed classes does."""
+        return self.student is not None and draws_details(self.student)
+
     @torch.no_grad()
-    def answer(self, features: Sequence[Tensor]) -> Tensor:
-        """Logits (B, m, 2, h, w) of the fixed classes."""
+    def answer(self, features: Sequence[Tensor], fine: Tensor | None = None) -> Tensor:
+        """Logits (B, m, 2, h, w) of the fixed classes; given the map of stride 2, on its grid."""
         assert self.student is not None
-        return self.student(features)[0]
+        return answer_of(self.student, features, fine)[0]
 
     def merge(self, logits: Tensor, views: Sequence[EncodedView], join: Join = side_by_side) -> Tensor:
         """One logit per class of views of the pool, fixed classes first.
@@ -58,6 +65,13 @@ class Rivals:
         if not self:
             return merge_classes(logits)
         return merge_classes(torch.cat([join([self._answer_once(view) for view in views]), logits], dim=1))
+
+    def merge_with(self, logits: Tensor, pyramid: Sequence[Tensor], fine: Tensor) -> Tensor:
+        """The same of anything, given its pyramid and map of stride 2: on the latter's grid if fixed classes are."""
+        if not self:
+            return merge_classes(logits)
+        theirs = self.answer(pyramid, fine if self.draws_details else None)
+        return merge_classes(torch.cat([theirs, resize(logits, theirs.shape[-2:])], dim=1))
 
     def _answer_once(self, view: EncodedView) -> Tensor:
         # one at a time, as the model will be asked, and a resumed fit must not differ in the last bits

@@ -16,7 +16,7 @@ from torch import Tensor
 from distillfss.models.classes import merge_classes
 from distillfss.models.mixer import resize
 from distillfss.models.student import Student
-from distillfss.models.tail import LearningTail
+from distillfss.models.tail import Tail
 from distillfss.training.adapt import Adapt, annotation_loss
 from distillfss.training.losses import IGNORE
 from distillfss.training.pool import Views
@@ -65,12 +65,12 @@ class SelfTrain(Adapt):
         """Of annotation and of the answers, alike."""
         assert self._answered is not None, "begin first"
         views, random = self._answered.advance(step), self._answered.random(step)
-        own = annotation_loss(self.student, self.tail, views, None, random, self.jitter)
+        own = annotation_loss(self.student, self.tail, views, None, random, self.jitter, self.rivals)
         return super().loss(step, pool_step) + own
 
 
 @torch.no_grad()
-def own_answers(student: Student, tail: LearningTail, images: Sequence[Tensor]) -> list[Tensor]:
+def own_answers(student: Student, tail: Tail, images: Sequence[Tensor]) -> list[Tensor]:
     """The model's sure answers, (h, w) uint8 class indices on the CPU, 255 where it is less than ``SURE``.
 
     Parameters
