@@ -19,7 +19,7 @@ from distillfss.training import self_training
 from distillfss.training.adapt import Adapt
 from distillfss.training.augment import STRONG, Augmenter
 from distillfss.training.losses import segmentation_loss
-from distillfss.training.self_training import SURE, own_answers
+from distillfss.training.self_training import SURE, mean_answer, own_answers
 from distillfss.training.state import load_state, save_state
 from distillfss.training.targets import every_other_pixel
 from distillfss.unlabeled import working_images
@@ -93,6 +93,25 @@ def test_only_sure_answers_are_taken():
     answers = own_answers(Sayer(), Tail(tail), [image])
     assert answers[0].tolist() == [[255, 255, 1, 1], [255, 255, 0, 0]]
     assert answers[0].dtype == torch.uint8
+
+
+def test_an_answer_is_the_mean_over_mirror_images():
+    """A model that sees light pixels and leans to the upper left: by hand, in float64, pixel by pixel."""
+    random = np.random.default_rng(3)
+    image = torch.from_numpy(random.integers(0, 256, (3, 4, 6), dtype=np.uint8))
+    lean = torch.linspace(3, -3, 24).view(1, 1, 4, 6)
+    tail = Tail(SimpleNamespace(encode_head=lambda images: [images[:, :1] / 64 - 2 + lean]))
+    found = mean_answer(Sayer(), tail, image)
+    logits, leaning = image[0].numpy() / 64 - 2.0, lean[0, 0].double().numpy()
+    for y in range(4):
+        for x in range(6):
+            spots = [(y, x), (y, 5 - x), (3 - y, x), (3 - y, 5 - x)]  # where that pixel is in the four of them
+            wanted = np.mean([1 / (1 + np.exp(-(logits[y, x] + leaning[spot]))) for spot in spots])
+            assert float(found[1, y, x]) == pytest.approx(wanted, abs=1e-6)
+            assert float(found[0, y, x]) == pytest.approx(1 - wanted, abs=1e-6)
+    sure = found.max(0).values >= SURE
+    assert 0 < int(sure.sum()) < sure.numel()
+    assert torch.equal(own_answers(Sayer(), tail, [image])[0] != 255, sure)
 
 
 class Tail:

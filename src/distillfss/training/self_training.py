@@ -1,9 +1,10 @@
 """Self-training: what the adapted model answers to images without annotation is learnt like annotation.
 
-Its sure answers, given once to the images as they are, have to come out of strongly changed views of them as well:
-consistency from weak to strong as in Sohn et al., "FixMatch", NeurIPS 2020, with the fixed answers of a finished model
-as in Xie et al., "Self-training with Noisy Student", CVPR 2020. Annotation stays in every step, so that nothing drifts
-away from it.
+Its sure answers, given once, have to come out of strongly changed views of the images as well: consistency from weak to
+strong as in Sohn et al., "FixMatch", NeurIPS 2020, with the fixed answers of a finished model as in Xie et al.,
+"Self-training with Noisy Student", CVPR 2020. An answer is the mean of those to the image and its mirror images, as in
+Radosavovic et al., "Data distillation", CVPR 2018: where they differ the model is not sure, and where it is, it is more
+often right. Annotation stays in every step, so that nothing drifts away from it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.tail import Tail
 from distillfss.training.adapt import Adapt, annotation_loss
+from distillfss.training.lanes import at_once
 from distillfss.training.losses import IGNORE
 from distillfss.training.pool import Views
 from distillfss.unlabeled import MOST
 
 SURE = 0.8
 """A pixel whose likeliest class has less is left out."""
+MIRRORED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+"""Axes along which an image is mirrored for each of its answers. Views of training are mirrored along both as well."""
 
 
 class SelfTrain(Adapt):
@@ -69,7 +73,6 @@ class SelfTrain(Adapt):
         return super().loss(step, pool_step) + own
 
 
-@torch.no_grad()
 def own_answers(student: Student, tail: Tail, images: Sequence[Tensor]) -> list[Tensor]:
     """The model's sure answers, (h, w) uint8 class indices on the CPU, 255 where it is less than ``SURE``.
 
@@ -78,11 +81,21 @@ def own_answers(student: Student, tail: Tail, images: Sequence[Tensor]) -> list[
     images
         (3, h, w) uint8 at the working resolution.
     """
-    device = next(student.parameters()).device
-    answers = []
-    for image in images:
-        encoded = tail.encode_head(image[None].float().to(device))
+
+    def answer(image: Tensor) -> Tensor:
+        most, index = mean_answer(student, tail, image).max(0)
+        return index.masked_fill(most < SURE, IGNORE).to(torch.uint8).cpu()
+
+    return at_once(answer, images)
+
+
+@torch.no_grad()
+def mean_answer(student: Student, tail: Tail, image: Tensor) -> Tensor:
+    """Class probabilities (n + 1, h, w) of an image (3, h, w) uint8: the mean over it and its mirror images."""
+    seen = image[None].float().to(next(student.parameters()).device)
+    total = seen.new_zeros(())
+    for axes in MIRRORED:
+        encoded = tail.encode_head(seen.flip(axes))
         logits, _ = student(tail(encoded), fine=tail.fine(encoded))
-        most, answer = resize(merge_classes(logits), image.shape[-2:]).softmax(1)[0].max(0)
-        answers.append(answer.masked_fill(most < SURE, IGNORE).to(torch.uint8).cpu())
-    return answers
+        total = total + resize(merge_classes(logits), image.shape[-2:]).softmax(1).flip(axes)
+    return total[0] / len(MIRRORED)
