@@ -15,6 +15,7 @@ from distillfss.config import FitConfig
 from distillfss.fit_outcome import adapted, estimate_of, segmenter_of
 from distillfss.fit_phases import phases_of, tail_of, validation_of
 from distillfss.fit_preparation import Preparation, Progress
+from distillfss.models.tail import LearningTail
 from distillfss.models.teacher import SupportTokens
 from distillfss.quality.estimate import Estimate
 from distillfss.segmenter import Segmenter
@@ -87,7 +88,7 @@ class FitRun:
         """What has a learning rate of its own in a phase in which the backbone learns."""
         detail = self.student.detail
         return [
-            *([(phase.tail, self.config.backbone_rate)] if phase.tail.learns else []),
+            *([(phase.tail, self.config.backbone_rate)] if isinstance(phase.tail, LearningTail) else []),
             *([(detail, self.config.detail_rate)] if detail is not None else []),
         ]
 

@@ -31,7 +31,7 @@ PHASES = {
     "transfer": "training the teacher",
     "validate": "cross-validating",
     "distill": "distilling the student",
-    "adapt": "adapting the backbone",
+    "adapt": "adapting the student",
     "self-train": "learning from images without annotation",
 }
 TRAINING = ("transfer", "validate", "distill", "adapt", "self-train")

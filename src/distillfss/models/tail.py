@@ -28,8 +28,6 @@ class LearningTail(nn.Module):
         Used, never changed: what the student has learnt to expect.
     """
 
-    learns = True
-
     def __init__(self, backbone: Backbone, standardize: Standardize) -> None:
         super().__init__()
         assert backbone.tail_from is not None
@@ -76,8 +74,6 @@ class FixedTail(nn.Module):
     backbone, standardize
         Used, never changed; the backbone has a map of stride 2.
     """
-
-    learns = False
 
     def __init__(self, backbone: Backbone, standardize: Standardize) -> None:
         super().__init__()
