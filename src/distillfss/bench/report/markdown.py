@@ -30,7 +30,7 @@ def markdown_report(content: Content, plots: str = PLOTS, command: str = COMMAND
 def _lines(content: Content, plots: str, command: str) -> Iterator[str]:
     yield from (MARK, "", "# Benchmark results", "")
     yield f"{content.cells} cells of {len(content.methods)} methods. This page is made by `distillfss bench report`"
-    yield from (f"(distillfss {__version__}) and never edited by hand.", "")
+    yield from (f"(distillfss {__version__}) and never edited by hand.", "", content.methods_text, "")
     for arena in content.arenas:
         yield from _arena(arena, plots)
     for part in content.supports:
