@@ -36,8 +36,9 @@ class FitConfig:
     size
         Working resolution: images are resized to about ``size * size`` pixels, keeping their aspect ratio.
     fine_size
-        Working resolution, at most, where objects are so thin or tiny that ``size`` loses much of them
-        (``training.details``). Steps look at parts of ``size * size`` pixels then. 0 works everything at ``size``.
+        Working resolution where objects are so thin or tiny that ``size`` loses much of them; 1.4 times that where they
+        are as thin as a hair (``training.details``). Steps look at parts of ``size * size`` pixels then. 0 works
+        everything at ``size``.
     effort
         Multiplies the number of training steps.
     instant

@@ -174,9 +174,9 @@ SUPPORT_TEXTS = {
 METHODS_TEXT = (
     "All methods have the same support images, change views of them in the same way, start from the same weights of "
     "the backbone, and work at 384×384 pixels unless a row gives another size. Only our own fit and its parts "
-    "(distill, distill-no-teacher, instant, transfer, teacher) go up to 640×640 by themselves, where the objects of a "
-    "support set are too thin or too tiny for 384, as fit does by default. Opponents that learn by steps get as many "
-    "as fit into the seconds of our fit, unet three times as many."
+    "(distill, distill-no-teacher, instant, transfer, teacher) go up to 640×640 or 896×896 by themselves, where the "
+    "objects of a support set are too thin or too tiny for 384, as fit does by default. Opponents that learn by steps "
+    "get as many as fit into the seconds of our fit, unet three times as many."
 )
 """What a reader of a report must know of how methods compare."""
 

@@ -70,7 +70,7 @@ before training."""
 @click.option(
     "--size",
     type=click.IntRange(64, 2048),
-    show_default="384, and up to 640 where objects are thin or tiny",
+    show_default="384, 640 where objects are thin or tiny, and 896 where they are hair-thin",
     help="Working resolution in pixels.",
 )
 @options.effort

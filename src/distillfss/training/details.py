@@ -20,9 +20,13 @@ FINE_ENOUGH = 0.96
 """A class of which the grid keeps less is drawn with details."""
 TOO_COARSE = 0.93
 """A class of which the grid keeps less is worked at a higher resolution."""
+FAR_TOO_COARSE = 0.75
+"""A class of which the grid keeps less even there, hair-thin cracks or vessels, is worked at a yet higher one."""
+FINEST = 1.4
+"""How much longer the side is then."""
 ENLARGED = 1.75
 """How far images may be enlarged for that. A finer grid of features helps even where there is no more to be seen."""
-WORTH_IT = 1.25
+WORTH_IT = 1.2
 """How much longer the side must become for that."""
 
 
@@ -34,19 +38,26 @@ def working_resolution(support: SupportSet, size: int, fine_size: int) -> int:
     support
         Annotated images of any sizes.
     size, fine_size
-        Of ordinary objects; and at most, of those of which ``size`` loses much.
+        Of ordinary objects; and of those of which ``size`` loses much. It is ``FINEST`` times ``fine_size`` where that
+        loses much as well. 0 works everything at ``size``.
     """
-    finer = min(fine_size, int(ENLARGED * support.typical_side())) // GRID * GRID
-    if finer < WORTH_IT * size:
-        return size
+    limit = ENLARGED * support.typical_side()
+    for finer, enough in ((fine_size, TOO_COARSE), (FINEST * fine_size, FAR_TOO_COARSE)):
+        finer = int(min(finer, limit)) // GRID * GRID
+        if finer < WORTH_IT * size or _least_kept(support, size) >= enough:
+            break
+        size = finer
+    return size
+
+
+def _least_kept(support: SupportSet, size: int) -> float:
+    """What the grid keeps at ``size`` of the class that loses most; 0 if a class has not a pixel left."""
     own = [torch.from_numpy(sample.mask)[None, None] for sample in support.samples]
     masks = [F.interpolate(mask, working_size(mask.shape[2], mask.shape[3], size), mode="nearest")[0] for mask in own]
-    vanished = [
-        shots > 0 and not any((mask == value).any() for mask in masks)
-        for value, shots in enumerate(support.shots().values(), start=1)
-    ]
-    kept = kept_by_the_grid(masks, len(support.class_names))
-    return finer if any(vanished) or min(kept) < TOO_COARSE else size
+    for value, shots in enumerate(support.shots().values(), start=1):
+        if shots > 0 and not any((mask == value).any() for mask in masks):
+            return 0.0
+    return min(kept_by_the_grid(masks, len(support.class_names)))
 
 
 def kept_by_the_grid(masks: Sequence[Tensor], ways: int) -> list[float]:

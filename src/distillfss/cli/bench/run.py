@@ -100,7 +100,7 @@ class ManyValues(click.Command):
     type=click.IntRange(64, 2048),
     default=384,
     show_default=True,
-    help="Working resolution; if it is 384, fits of ours go up to 640 for thin objects.",
+    help="Working resolution; if it is 384, fits of ours go up to 640 or 896 for thin objects.",
 )
 @options.effort
 @click.option(
