@@ -1,11 +1,12 @@
 """What the teacher attends to in a step of its fine-tuning."""
 
 import numpy as np
+import pytest
 import torch
 
 from distillfss.models.attention import CoarseAttention
 from distillfss.models.teacher import SupportTokens
-from distillfss.training.transfer import FEW_TOKENS, thinned
+from distillfss.training.transfer import FEW_TOKENS, manageable, thinned
 
 
 def tokens_of(*sides):
@@ -41,6 +42,15 @@ def test_layers_of_few_tokens_stay_whole():
     thin = thinned(whole, np.random.default_rng(0))
     assert thin.masks[0] is whole.masks[0]
     assert bool(thin.masks[1].isnan().any())
+
+
+@pytest.mark.parametrize(("side", "thins"), [(24, False), (40, False), (56, True)])
+def test_trials_attend_to_a_quarter_at_a_high_resolution(side, thins):
+    """Layers of stride 16 have 24, 40 and 56 tokens a side at 384, 640 and 896 pixels."""
+    whole = tokens_of(side, side // 2)
+    found = manageable(whole, np.random.default_rng(0))
+    known = [float((~mask.isnan()).double().mean()) for mask in found.masks]
+    assert known == ([0.25, 0.25] if thins else [1.0, 1.0])
 
 
 def test_attention_to_thinned_tokens_is_that_to_those_that_are_left():

@@ -21,7 +21,7 @@ from distillfss.models.teacher import Teacher
 from distillfss.training.loop import PhaseRunner
 from distillfss.training.pool import EncodedView
 from distillfss.training.scoring import pixel_counts
-from distillfss.training.transfer import Transfer, leave_one_out_tokens
+from distillfss.training.transfer import Transfer, leave_one_out_tokens, manageable
 
 FOLDS = 3
 """Groups of images that are held back in turn."""
@@ -163,7 +163,7 @@ class CrossValidation:
         how, view = self.learning, self.plain[source]
         random = np.random.default_rng([how.seed, 8, source])
         tokens = leave_one_out_tokens(teacher, self.plain, self.probes, source, how.ways, random, how.answer_shots)
-        return pixel_counts(merge_classes(teacher(view.features, tokens)[0]), view.mask)
+        return pixel_counts(merge_classes(teacher(view.features, manageable(tokens, random))[0]), view.mask)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the finished folds found; an unfinished one starts over."""

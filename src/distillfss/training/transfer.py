@@ -20,6 +20,8 @@ from distillfss.training.targets import class_masks, every_other_pixel
 
 FEW_TOKENS = 256
 """Layers with no more tokens per image are attended to as a whole: at 384 px, those of stride 32."""
+MANY_TOKENS = 2048
+"""Of more tokens per image, as above some 720 px, trials of the teacher attend to a quarter."""
 
 
 class Transfer:
@@ -109,6 +111,14 @@ def thinned(tokens: SupportTokens, random: np.random.Generator) -> SupportTokens
         return left
 
     return replace(tokens, masks=tuple(thin(mask) for mask in tokens.masks))
+
+
+def manageable(tokens: SupportTokens, random: np.random.Generator) -> SupportTokens:
+    """All that is attended to, or a quarter of it where images are worked at a high resolution.
+
+    Attention of whole images to whole images costs the fourth power of their side.
+    """
+    return thinned(tokens, random) if max(mask.shape[-2:].numel() for mask in tokens.masks) > MANY_TOKENS else tokens
 
 
 def episode(

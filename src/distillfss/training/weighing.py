@@ -13,7 +13,7 @@ from distillfss.models.probe import probe_map
 from distillfss.models.teacher import Teacher
 from distillfss.training.pool import EncodedView
 from distillfss.training.scoring import pixel_counts
-from distillfss.training.transfer import leave_one_out_tokens
+from distillfss.training.transfer import leave_one_out_tokens, manageable
 
 GAINS = (0.0, 1.0, 2.0, 3.0, 5.0)
 """Logits per unit of the probe's map that are tried."""
@@ -53,6 +53,7 @@ def best_gain(
     for view in plain[:MOST_IMAGES]:
         random = np.random.default_rng([seed, 5, view.source])
         tokens = leave_one_out_tokens(teacher, plain, probes, view.source, ways, random, shots)
+        tokens = manageable(tokens, random)
         assert tokens.probe is not None
         logits = teacher.mixer(teacher.coarse_maps(view.features, tokens), None, view.features)
         probe = probe_map(view.features, tokens.probe, teacher.layers)
