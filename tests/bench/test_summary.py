@@ -7,6 +7,7 @@ import math
 import pytest
 from bench_helpers import make_row
 
+from distillfss.bench.report.tables import rank_table
 from distillfss.bench.summary import Arena, Spread, rank, shown_images, summarise
 
 
@@ -83,6 +84,23 @@ def test_only_contests_with_every_method_and_the_same_seeds_are_ranked():
     assert arena_of(*rows).labels == ["b", "a"]
 
 
+def test_a_method_that_few_data_sets_have_seen_leaves_the_others_their_ranks():
+    rows = [
+        make_row(dataset, method, iou=iou)
+        for dataset in ("one", "two", "three")
+        for method, iou in (("a", 0.2), ("b", 0.3))
+    ]
+    arena = arena_of(*rows, make_row("one", "c", iou=0.9))
+    assert arena.ranks.overall == {"a": 2.0, "b": 1.0}
+    assert arena.ranks.partial == ("c",)
+    assert arena.labels == ["b", "a", "c"]
+    table = rank_table(arena)
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["b", "a"]
+    assert "among 2 methods" in table.note
+    assert "Without a rank, since run on few of the data sets: c." in table.note
+
+
 def test_a_single_method_is_not_ranked():
     assert arena_of(make_row()).ranks.overall == {}
 
@@ -106,7 +124,7 @@ def test_only_what_is_comparable_shares_an_arena():
 def test_settings_that_differ_are_part_of_the_label():
     rows = [make_row(settings={"effort": effort}) for effort in (0.5, 1.0)]
     summary = summarise(rows)
-    assert summary.arenas[0].labels == ["bright (effort 0.5)", "bright (effort 1)"]
+    assert summary.arenas[0].labels == ["bright (effort 0.5)", "bright"]
     assert summary.common == {"backbone": "efficientnet_lite0", "size": 384, "device": "auto"}
     assert summarise(rows[:1]).arenas[0].labels == ["bright"]
     files = [make_row(settings={"init": init}) for init in ("scratch", "/somewhere/teacher.safetensors")]

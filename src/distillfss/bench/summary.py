@@ -6,14 +6,17 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
 from distillfss.bench.current import current, settings_of
+from distillfss.bench.methods.base import MethodSettings
 from distillfss.bench.methods.variants import base_of
 from distillfss.bench.results import DONE, Row
+
+DEFAULTS = asdict(MethodSettings())
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,15 @@ class Ranks:
         (data set, shots) that were ranked: every method took part with the same seeds.
     left_out
         The others.
+    partial
+        Methods without a rank: run on fewer than half of the data sets, they would leave hardly a contest to the rest.
     """
 
     overall: dict[str, float]
     by_shots: dict[int, dict[str, float]]
     contests: tuple[tuple[str, int], ...]
     left_out: tuple[tuple[str, int], ...]
+    partial: tuple[str, ...]
 
 
 @dataclass
@@ -151,7 +157,8 @@ class Arena:
     @cached_property
     def ranks(self) -> Ranks:
         """See ``Ranks``; equal scores share the mean of their ranks."""
-        labels = {label for _, _, label in self.entries}
+        came = list(dict.fromkeys(label for _, _, label in self.entries))
+        labels = [label for label in came if 2 * self._run_on(label) >= len(self.datasets)]
         places = sorted({(dataset, shots) for dataset, shots, _ in self.entries})
         ranked: dict[tuple[str, int], dict[str, float]] = {}
         for dataset, shots in places:
@@ -164,7 +171,12 @@ class Arena:
             for shots in sorted({shots for _, shots in ranked})
         }
         left_out = tuple(place for place in places if place not in ranked)
-        return Ranks(_means(list(ranked.values())), by_shots, tuple(ranked), left_out)
+        partial = tuple(label for label in came if label not in labels)
+        return Ranks(_means(list(ranked.values())), by_shots, tuple(ranked), left_out, partial)
+
+    def _run_on(self, label: str) -> int:
+        """Number of data sets that a method was run on."""
+        return len({dataset for dataset, _, each in self.entries if each == label})
 
 
 def rank(scores: Mapping[str, float]) -> dict[str, float]:
@@ -237,8 +249,9 @@ def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def label_of(row: Row, common: Mapping[str, Any]) -> str:
-    """``distill``, or ``distill (effort 0.5)`` if the report holds several efforts."""
-    several = [setting_text(key, value) for key, value in settings_of(row).items() if key not in common]
+    """``distill``, or ``distill (effort 0.5)`` if the report holds several efforts and this is not the default."""
+    own = {key: value for key, value in settings_of(row).items() if key not in common and value != DEFAULTS.get(key)}
+    several = [setting_text(key, value) for key, value in own.items()]
     return f"{row['method']} ({', '.join(several)})" if several else str(row["method"])
 
 

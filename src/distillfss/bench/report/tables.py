@@ -160,14 +160,17 @@ def rank_table(arena: Arena) -> Table | None:
     rows = [
         (label, f"{ranks.overall[label]:.2f}", *(f"{ranks.by_shots[k][label]:.2f}" for k in shots))
         for label in arena.labels
+        if label in ranks.overall
     ]
     note = (
-        f"Rank of the median IoU at 384×384 among {len(arena.labels)} methods, 1 is best, mean over "
+        f"Rank of the median IoU at 384×384 among {len(rows)} methods, 1 is best, mean over "
         f"{len(ranks.contests)} pairs of data set and shots. A seed that failed counts as below everything."
     )
     if ranks.left_out:
         left = ", ".join(f"{dataset} with {shots_text(k)}" for dataset, k in ranks.left_out)
         note += f" Left out, because not every method has the same seeds there: {left}."
+    if ranks.partial:
+        note += f" Without a rank, since run on few of the data sets: {', '.join(ranks.partial)}."
     lowest = [[-float(text) for text in row[1:]] for row in rows]
     return Table("Mean rank", note, ("method", "all", *map(shots_text, shots)), tuple(rows), best_places(lowest))
 
