@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     rows = [row for folder in arguments.results for row in ResultsFolder(folder).rows().values() if row.get("estimate")]
-    pairs = [(row, *of_row(row)) for row in rows if row["method"] == "distill" and row["support"] == "random"]
+    plain = [row for row in rows if (row["method"], row["support"], row["unlabeled"]) == ("distill", "random", 0)]
+    pairs = [(row, *of_row(row)) for row in plain]
     print("| data set | shots | estimate and found, by seed |\n|---|---|---|")
     for dataset, shots in sorted({(cell["dataset"], cell["shots"]) for cell, _, _ in pairs}):
         own = sorted(
