@@ -1,0 +1,130 @@
+"""Two data sets that are drawn: what no photograph here has, and nothing was tuned on (docs/experiments.md).
+
+    python benchmarks/drawn_sets.py DATASETS
+    distillfss bench run --data DATASETS --datasets nodules vessels --methods distill unet decoder linear -o RESULTS
+
+``nodules``: one or two bright blobs of 4 to 13 pixels in radius among branching lines as bright, grey, 512×512.
+``vessels``: dark trees of 1 to 8 pixels in width on a red disc with a bright spot, dark dots as distractors, 512×512.
+The same pictures every time. Needs SciPy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+from scipy.ndimage import gaussian_filter
+
+SIDE = 512
+Y, X = np.mgrid[:SIDE, :SIDE]
+Drawing = ImageDraw.ImageDraw
+Random = np.random.Generator
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
+    random = np.random.default_rng(1)
+    for folder, name, count, draw in (
+        (out / "nodules", "nodule", 70, nodules),
+        (out / "vessels", "vessel", 60, vessels),
+    ):
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            pixels, mask = draw(random)
+            Image.fromarray(pixels).save(folder / "images" / f"n{number:03d}.png")
+            Image.fromarray(mask.astype(np.uint8)).save(folder / "masks" / f"n{number:03d}.png")
+        (folder / "meta.json").write_text(json.dumps({"classes": ["background", name]}))
+
+
+def nodules(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A picture (512, 512, 3) and its mask."""
+    body = ((X - 256) / 235) ** 2 + ((Y - 256) / 180) ** 2 < 1
+    centres = [256 - 105 + random.normal(0, 6), 256 + 105 + random.normal(0, 6)]
+    left, right = (
+        ((X - centre) / (78 + random.normal(0, 5))) ** 2
+        + ((Y - 256 - random.normal(0, 8)) / (125 + random.normal(0, 8))) ** 2
+        < 1
+        for centre in centres
+    )
+    lung = left | right
+    grey = np.where(body, 150 + 6 * texture(4, random), 5.0)
+    grey = np.where(lung, 40 + 4 * texture(3, random), grey)
+    lines = Image.new("L", (SIDE, SIDE), 0)
+    for side in (0, 1):
+        for _ in range(4):
+            x, y = 256 + (30 if side else -30), 256 + random.normal(0, 30)
+            angle = (0 if side else np.pi) + random.uniform(-1, 1)
+            tree(ImageDraw.Draw(lines), x, y, angle, random.uniform(4, 8), random)
+    share = np.asarray(lines.filter(ImageFilter.GaussianBlur(0.8)), np.float32) / 255 * lung
+    grey = grey * (1 - share) + 130 * share
+    mask = np.zeros((SIDE, SIDE), bool)
+    for _ in range(int(random.integers(1, 3))):
+        x, y, radius = inside(lung, random)
+        wavy = radius * (1 + 0.12 * np.sin(3 * np.arctan2(Y - y, X - x) + random.uniform(0, 6)))
+        distance = np.hypot(Y - y, X - x) - wavy
+        share = 1 / (1 + np.exp(distance / 0.8))
+        grey = grey * (1 - share) + random.uniform(110, 145) * share
+        mask |= distance < 0
+    pixels = np.clip(grey + random.normal(0, 7, grey.shape), 0, 255).astype(np.uint8)
+    return np.repeat(pixels[..., None], 3, 2), mask
+
+
+def vessels(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A picture (512, 512, 3) and its mask."""
+    disc = np.hypot(X - 256, Y - 256) < 240
+    colour = np.array([190, 90, 40]) * (1 + random.normal(0, 0.12, 3))
+    pixels = colour * (1 + 0.08 * texture(40, random) + 0.03 * texture(2, random))[..., None]
+    x, y = (150 if random.random() < 0.5 else 362) + random.normal(0, 12), 256 + random.normal(0, 15)
+    spot = (1 / (1 + np.exp((np.hypot(X - x, Y - y) - 32) / 4)))[..., None]
+    pixels = pixels * (1 - spot) + np.array([250, 200, 130]) * spot
+    lines = Image.new("L", (2 * SIDE, 2 * SIDE), 0)
+    for angle in (-2.2, -1, 0.9, 2.1):
+        tree(ImageDraw.Draw(lines), 2 * x, 2 * y, angle + random.normal(0, 0.25), random.uniform(9, 15), random)
+    share = np.asarray(lines.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
+    for _ in range(6):
+        x, y = random.integers(60, 450, 2)
+        dot = 1 / (1 + np.exp((np.hypot(X - x, Y - y) - random.uniform(3, 9)) / 1.5))
+        pixels = pixels * (1 - 0.5 * dot[..., None])
+    pixels = pixels * (1 - random.uniform(0.3, 0.5) * share[..., None])
+    pixels = pixels + random.normal(0, 5, pixels.shape)
+    return np.clip(pixels * disc[..., None], 0, 255).astype(np.uint8), (share > 0.5) & disc
+
+
+def texture(blur: float, random: Random) -> NDArray[np.float64]:
+    """Blurred noise (512, 512) of deviation 1."""
+    found = gaussian_filter(random.normal(0, 1, (SIDE, SIDE)), blur)
+    return found / found.std()
+
+
+def tree(drawing: Drawing, x: float, y: float, angle: float, width: float, random: Random, depth: int = 0) -> None:
+    """A line that wanders, and at its end two thinner ones."""
+    for _ in range(int(random.integers(8, 20))):
+        angle += random.normal(0, 0.15)
+        start, x, y = (x, y), x + 9 * np.cos(angle), y + 9 * np.sin(angle)
+        drawing.line([start, (x, y)], fill=255, width=max(1, int(width)))
+        drawing.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=255)
+    if depth < 5 and width > 1.6:
+        for side in (-1, 1):
+            turned = angle + side * random.uniform(0.3, 0.7)
+            tree(drawing, x, y, turned, width * random.uniform(0.6, 0.85), random, depth + 1)
+
+
+def inside(area: NDArray[np.bool_], random: Random) -> tuple[int, int, float]:
+    """Centre and radius of a disc within an area."""
+    while True:
+        x, y = (int(place) for place in random.integers(60, 450, 2))
+        radius = random.uniform(4, 13)
+        low, high, left, right = int(y - radius), int(y + radius), int(x - radius), int(x + radius)
+        if area[y, x] and area[low, x] and area[high, x] and area[y, left] and area[y, right]:
+            return x, y, radius
+
+
+if __name__ == "__main__":
+    main()
