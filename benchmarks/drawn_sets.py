@@ -1,10 +1,12 @@
-"""Two data sets that are drawn: what no photograph here has, and nothing was tuned on (docs/experiments.md).
+"""Data sets that are drawn: what no photograph here has (docs/experiments.md).
 
     python benchmarks/drawn_sets.py DATASETS
-    distillfss bench run --data DATASETS --datasets nodules vessels --methods distill unet decoder linear -o RESULTS
+    distillfss bench run --data DATASETS --datasets nodules vessels chests --methods distill decoder -o RESULTS
 
 ``nodules``: one or two bright blobs of 4 to 13 pixels in radius among branching lines as bright, grey, 512×512.
 ``vessels``: dark trees of 1 to 8 pixels in width on a red disc with a bright spot, dark dots as distractors, 512×512.
+``chests``: two dark lungs and a heart between them, to the right, under ribs, grey, 512×512; ``left_lungs``: the same
+pictures, of which only the lung on the left counts.
 The same pictures every time. Needs SciPy.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +33,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     random = np.random.default_rng(1)
-    for folder, name, count, draw in (
-        (out / "nodules", "nodule", 70, nodules),
-        (out / "vessels", "vessel", 60, vessels),
-    ):
-        for kind in ("images", "masks"):
-            (folder / kind).mkdir(parents=True)
-        for number in range(count):
-            pixels, mask = draw(random)
-            Image.fromarray(pixels).save(folder / "images" / f"n{number:03d}.png")
-            Image.fromarray(mask.astype(np.uint8)).save(folder / "masks" / f"n{number:03d}.png")
-        (folder / "meta.json").write_text(json.dumps({"classes": ["background", name]}))
+    write(out / "nodules", ["nodule"], [nodules(random) for _ in range(70)])
+    write(out / "vessels", ["vessel"], [vessels(random) for _ in range(60)])
+    random = np.random.default_rng(5)
+    drawn = [chests(random) for _ in range(60)]
+    write(out / "chests", ["left", "right", "heart"], drawn)
+    write(out / "left_lungs", ["left"], [(pixels, mask == 1) for pixels, mask in drawn])
+
+
+def write(folder: Path, classes: list[str], drawn: list[tuple[NDArray[np.uint8], NDArray[Any]]]) -> None:
+    """The layout of a data set."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number, (pixels, mask) in enumerate(drawn):
+        Image.fromarray(pixels).save(folder / "images" / f"n{number:03d}.png")
+        Image.fromarray(mask.astype(np.uint8)).save(folder / "masks" / f"n{number:03d}.png")
+    (folder / "meta.json").write_text(json.dumps({"classes": ["background", *classes]}))
 
 
 def nodules(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -95,6 +103,35 @@ def vessels(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     pixels = pixels * (1 - random.uniform(0.3, 0.5) * share[..., None])
     pixels = pixels + random.normal(0, 5, pixels.shape)
     return np.clip(pixels * disc[..., None], 0, 255).astype(np.uint8), (share > 0.5) & disc
+
+
+def chests(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A picture (512, 512, 3) and its mask."""
+    x, y = 256 + random.normal(0, 18), 256 + random.normal(0, 18)
+    body = ((X - x) / (200 + random.normal(0, 15))) ** 4 + ((Y - y - 60) / (290 + random.normal(0, 15))) ** 4 < 1
+    lit = 140 + random.normal(0, 12) + 10 * texture(30, random) + 5 * texture(3, random)
+    grey, mask = np.where(body, lit, 15.0), np.zeros((SIDE, SIDE), np.uint8)
+    tilt = random.normal(0, 0.06)
+    across = (X - x) * np.cos(tilt) - (Y - y) * np.sin(tilt)
+    down = (X - x) * np.sin(tilt) + (Y - y) * np.cos(tilt)
+    scale = 1 + random.normal(0, 0.08)
+    for value, side in ((1, -1), (2, 1)):
+        width, height = 68 + random.normal(0, 6), 150 + random.normal(0, 12)
+        middle = side * (98 + random.normal(0, 6))
+        wave = 8 * np.sin(down / 35 + random.uniform(0, 6))
+        far = np.abs((across / scale - middle + wave) / width) ** 2.5 + np.abs((down / scale - 10) / height) ** 2.5
+        lung = (far < 1) & body
+        grey = np.where(lung, 70 + random.normal(0, 8) + 8 * texture(6, random), grey)
+        mask[lung] = value
+    width, height = 62 + random.normal(0, 6), 70 + random.normal(0, 6)
+    heart = (((across / scale - 25) / width) ** 2 + ((down / scale - 75) / height) ** 2 < 1) & body
+    grey = np.where(heart, 160 + random.normal(0, 8) + 6 * texture(10, random), grey)
+    mask[heart] = 3
+    for number in range(-5, 8):
+        rib = np.abs(down + 0.0012 * across**2 - number * 42 + random.normal(0, 3)) < 7
+        grey = grey + 18 * rib * body
+    grey = gaussian_filter(grey, 2) + random.normal(0, 5, grey.shape)
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, 2), mask
 
 
 def texture(blur: float, random: Random) -> NDArray[np.float64]:

@@ -128,7 +128,8 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
     adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter, rivals=ready.rivals)
     if not unlabeled:
         return [adapt]
-    return [
-        adapt,
-        SelfTrain(adapt, unlabeled, lambda images, masks: views(augmenter.of(images, masks), config.seed + 1)),
-    ]
+
+    def views_of(images: Sequence[Tensor], masks: Sequence[Tensor]) -> ViewPool:
+        return views(augmenter.of(images, masks), config.seed + 1)
+
+    return [adapt, SelfTrain(adapt, unlabeled, views_of, augmenter.mirrors)]

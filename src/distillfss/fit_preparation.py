@@ -24,6 +24,7 @@ from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
 from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid, working_resolution
 from distillfss.training.initial import SCRATCH, initialise
+from distillfss.training.mirrors import MOST_IMAGES, safe_mirrors
 from distillfss.training.pool import EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
 from distillfss.training.targets import class_masks
@@ -82,6 +83,7 @@ class Preparation:
         self.size = working_resolution(support, config.size, config.fine_size) if beside is None else beside.size
         self.augmenter = Augmenter(support, self.size, view_size=config.size, alone=beside is None)
         self.plain = self._plain_views(tell)
+        self.augmenter.mirrors = self._safe_mirrors()
         self._make_models()
         self.pool = ViewPool(
             self.augmenter,
@@ -132,6 +134,11 @@ class Preparation:
             EncodedView(features, view.mask[None].to(self.device), view.source, number)
             for number, (features, view) in enumerate(zip(encoded, views, strict=True))
         ]
+
+    def _safe_mirrors(self) -> tuple[bool, bool]:
+        looked_at = self.plain[:MOST_IMAGES]
+        views, features = [self.augmenter.plain(view.source) for view in looked_at], [v.features for v in looked_at]
+        return safe_mirrors(views, features, self.encode, self.backbone.layers, self.ways)
 
     def _make_models(self) -> None:
         config, layers, learnt = self.config, self.backbone.layers, self._mixer_beside()

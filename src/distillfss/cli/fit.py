@@ -363,6 +363,9 @@ def _print(report: dict[str, Any], out: Path) -> None:
     usual = report["training"]["config"]["size"]
     if report["size"] > usual:
         click.echo(f"works at   {report['size']} px, since objects are thin or tiny (--size {usual}: faster, coarser)")
+    kept = [how for how, may in report["training"]["mirrored"].items() if not may]
+    if kept:
+        click.echo(f"views      never mirrored {' or '.join(kept)}: what is learnt looks different then")
     for line in expectations(report["training"].get("estimate")):
         click.echo(line)
     click.echo("")

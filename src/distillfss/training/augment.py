@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from distillfss.support import SupportSet
 
 IGNORE = 255
+BOTH = (True, True)
+"""Mirrored left to right, and upside down."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Augmenter:
         A view shows about ``view_size * view_size`` pixels, at random, of an image that has more; None: all of them.
     alone
         Whether there are no classes beside those of the support.
+
+    Attributes
+    ----------
+    mirrors
+        Whether views may be mirrored left to right, and upside down, see ``training.mirrors``. Both, unless set.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Augmenter:
         self.canvas = working_size(1000, max(1, round(1000 * aspect)), min(size, view_size or size))
         self._images = [at_working_size(sample.image, size) for sample in support.samples]
         self._masks = [mask_for_views(sample.mask, size) for sample in support.samples]
+        self.mirrors = BOTH
 
     def __len__(self) -> int:
         return len(self._images)
@@ -120,7 +128,7 @@ class Augmenter:
     def view(self, source: int, seed: int) -> View:
         """A random view of image ``source``; the same seed gives the same view."""
         image, mask, generator = self._images[source], self._masks[source], torch.Generator().manual_seed(seed)
-        return View(*render(image, mask, self.canvas, self.strength, generator, self.whole), source)
+        return View(*render(image, mask, self.canvas, self.strength, generator, self.whole, self.mirrors), source)
 
 
 def render(
@@ -130,12 +138,13 @@ def render(
     strength: Strength,
     generator: torch.Generator,
     whole: Sequence[int] | None = None,
+    mirrors: tuple[bool, bool] = BOTH,
 ) -> tuple[Tensor, Tensor]:
     """One random view: image (3, h, w) and mask (h', w') to (3, H, W) and uint8 (H, W) on the canvas (H, W).
 
-    ``whole`` is the canvas that would show all of the image; None: this one does.
+    ``whole`` is the canvas that would show all of the image; None: this one does. ``mirrors`` as in ``Augmenter``.
     """
-    grid = sampling_grid(canvas, image.shape[-2:], strength, generator, whole or canvas)
+    grid = sampling_grid(canvas, image.shape[-2:], strength, generator, whole or canvas, mirrors)
     pixels = F.grid_sample(image[None].float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     labels = F.grid_sample(
         mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
@@ -160,12 +169,18 @@ def log_uniform(generator: torch.Generator, factor: float) -> float:
 
 
 def sampling_grid(
-    canvas: Sequence[int], source: Sequence[int], strength: Strength, generator: torch.Generator, whole: Sequence[int]
+    canvas: Sequence[int],
+    source: Sequence[int],
+    strength: Strength,
+    generator: torch.Generator,
+    whole: Sequence[int],
+    mirrors: tuple[bool, bool] = BOTH,
 ) -> Tensor:
     """Where every canvas pixel comes from, (1, H, W, 2) in the source's normalised coordinates (-1 to 1)."""
     angle = math.radians(uniform(generator, -strength.rotation, strength.rotation))
     zoom, stretch = log_uniform(generator, strength.zoom), math.sqrt(log_uniform(generator, strength.stretch))
-    flips = [-1.0 if uniform(generator, 0, 1) < strength.flip else 1.0 for _ in range(2)]
+    # drawn for each axis in any case: whether one may be mirrored changes nothing else about a view
+    flips = [-1.0 if uniform(generator, 0, 1) < strength.flip and may else 1.0 for may in mirrors]
     shifts = [uniform(generator, -strength.shift, strength.shift) * 2 for _ in range(2)]
     if tuple(canvas) != tuple(whole):
         spare = [1 - part / all_of_it for part, all_of_it in zip(canvas[::-1], whole[::-1], strict=True)]

@@ -19,15 +19,17 @@ from distillfss.models.mixer import resize
 from distillfss.models.student import Student
 from distillfss.models.tail import Tail
 from distillfss.training.adapt import Adapt, annotation_loss
+from distillfss.training.augment import BOTH
 from distillfss.training.lanes import at_once
 from distillfss.training.losses import IGNORE
+from distillfss.training.mirrors import AXES
 from distillfss.training.pool import Views
 from distillfss.unlabeled import MOST
 
 SURE = 0.8
 """A pixel whose likeliest class has less is left out."""
 MIRRORED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-"""Axes along which an image is mirrored for each of its answers. Views of training are mirrored along both as well."""
+"""Axes along which an image is mirrored for each of its answers, where views of training are mirrored as well."""
 
 
 class SelfTrain(Adapt):
@@ -43,6 +45,8 @@ class SelfTrain(Adapt):
         (3, h, w) uint8 each, without annotation.
     views_of
         Makes views of images and their masks, as ``before.views`` are of the support.
+    mirrors
+        Whether those are mirrored left to right, and upside down.
     """
 
     name = "self-train"
@@ -52,17 +56,21 @@ class SelfTrain(Adapt):
         before: Adapt,
         images: Sequence[Tensor],
         views_of: Callable[[Sequence[Tensor], Sequence[Tensor]], Views],
+        mirrors: tuple[bool, bool] = BOTH,
     ) -> None:
         steps = max(1, round(before.steps * min(1.0, len(images) / MOST)))
         super().__init__(before.student, before.tail, before.views, before.probes, steps=steps, jitter=before.jitter)
         self.images = images
         self.answers: list[Tensor] = []
         self._views_of = views_of
+        self._mirrors = mirrors
         self._answered: Views | None = None
 
     def begin(self, answers: Sequence[Tensor] | None = None) -> None:
         """Take ``answers``, (h, w) uint8 with 255 where unsure, for the images' annotation; None: the student's."""
-        self.answers = list(answers) if answers is not None else own_answers(self.student, self.tail, self.images)
+        if answers is None:
+            answers = own_answers(self.student, self.tail, self.images, self._mirrors)
+        self.answers = list(answers)
         self._answered = self._views_of(self.images, self.answers)
 
     def loss(self, step: int, pool_step: int) -> Tensor:
@@ -73,29 +81,35 @@ class SelfTrain(Adapt):
         return super().loss(step, pool_step) + own
 
 
-def own_answers(student: Student, tail: Tail, images: Sequence[Tensor]) -> list[Tensor]:
+def own_answers(
+    student: Student, tail: Tail, images: Sequence[Tensor], mirrors: tuple[bool, bool] = BOTH
+) -> list[Tensor]:
     """The model's sure answers, (h, w) uint8 class indices on the CPU, 255 where it is less than ``SURE``.
 
     Parameters
     ----------
     images
         (3, h, w) uint8 at the working resolution.
+    mirrors
+        Whether images may be mirrored left to right, and upside down.
     """
+    forbidden = {axis for axis, may in zip(AXES, mirrors, strict=True) if not may}
+    ways_to_look = [axes for axes in MIRRORED if not forbidden & set(axes)]
 
     def answer(image: Tensor) -> Tensor:
-        most, index = mean_answer(student, tail, image).max(0)
+        most, index = mean_answer(student, tail, image, ways_to_look).max(0)
         return index.masked_fill(most < SURE, IGNORE).to(torch.uint8).cpu()
 
     return at_once(answer, images)
 
 
 @torch.no_grad()
-def mean_answer(student: Student, tail: Tail, image: Tensor) -> Tensor:
+def mean_answer(student: Student, tail: Tail, image: Tensor, mirrored: Sequence[tuple[int, ...]] = MIRRORED) -> Tensor:
     """Class probabilities (n + 1, h, w) of an image (3, h, w) uint8: the mean over it and its mirror images."""
     seen = image[None].float().to(next(student.parameters()).device)
     total = seen.new_zeros(())
-    for axes in MIRRORED:
+    for axes in mirrored:
         encoded = tail.encode_head(seen.flip(axes))
         logits, _ = student(tail(encoded), fine=tail.fine(encoded))
         total = total + resize(merge_classes(logits), image.shape[-2:]).softmax(1).flip(axes)
-    return total[0] / len(MIRRORED)
+    return total[0] / len(mirrored)

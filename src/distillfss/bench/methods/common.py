@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from distillfss.preprocess import at_working_size
 from distillfss.runtime import keep_freed_memory, resolve_device
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter, View
+from distillfss.training.mirrors import MOST_IMAGES, safe_mirrors
 
 Answer = Callable[[list[Tensor]], Tensor]
 """A query's standardised pyramid, (1, C_l, h_l, w_l) each, to merged class logits (1, n + 1, h, w)."""
@@ -29,8 +31,6 @@ class FrozenFeatures:
     ----------
     plain
         The support images, unaugmented, on the canvas.
-    augmenter
-        Draws views of them.
     """
 
     def __init__(self, support: SupportSet, settings: MethodSettings) -> None:
@@ -41,10 +41,19 @@ class FrozenFeatures:
         self.backbone = load_backbone(settings.backbone).to(self.device)
         self.layers = self.backbone.layers
         self.standardize = Standardize(self.layers).to(self.device)
-        self.augmenter = Augmenter(support, settings.size)
-        self.plain = [self.augmenter.plain(source) for source in range(len(self.augmenter))]
+        self._augmenter = Augmenter(support, settings.size)
+        self.plain = [self._augmenter.plain(source) for source in range(len(self._augmenter))]
         with torch.no_grad():
             self.standardize.calibrate(self.backbone(view.image[None].to(self.device)) for view in self.plain)
+
+    @functools.cached_property
+    @torch.no_grad()
+    def augmenter(self) -> Augmenter:
+        """Draws views of the support images, mirrored where ``fit`` mirrors."""
+        plain = self.plain[:MOST_IMAGES]
+        pyramids = [self.encode(view.image[None]) for view in plain]
+        self._augmenter.mirrors = safe_mirrors(plain, pyramids, self.encode, self.layers, len(self.class_names))
+        return self._augmenter
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""

@@ -16,12 +16,13 @@ from distillfss.backbones.base import Backbone
 from distillfss.backbones.torchvision_bridge import import_torchvision
 from distillfss.bench.methods.base import MethodSettings, Predictor
 from distillfss.bench.methods.budget import steps_in_budget
+from distillfss.bench.methods.common import FrozenFeatures
 from distillfss.errors import UsageError
 from distillfss.models.mixer import resize
 from distillfss.preprocess import at_working_size
 from distillfss.runtime import keep_freed_memory, resolve_device
 from distillfss.support import SupportSet
-from distillfss.training.augment import STRONG, Augmenter
+from distillfss.training.augment import STRONG
 from distillfss.training.loop import MAX_GRADIENT_NORM, learning_rate
 from distillfss.training.losses import segmentation_loss
 
@@ -93,7 +94,7 @@ class FineTunedUNet:
         keep_freed_memory()
         settings = self.settings
         device = resolve_device(settings.device)
-        augmenter = Augmenter(support, settings.size, STRONG)
+        augmenter = FrozenFeatures(support, settings).augmenter.at(STRONG)
         steps = self.steps(len(support))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
