@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.nn import functional as F
 
 from distillfss import FitConfig, SupportSet, evaluate, fit_preparation
@@ -71,7 +72,7 @@ def test_what_chance_explains_is_no_reason():
     )
     (lost, *_), (error, *_) = mirrors._lost(counts)
     assert float(lost[0]) > mirrors.MOST_LOST > 0.1
-    assert float(lost[0]) < mirrors.ERRORS * float(error[0])
+    assert 0 < float(lost[0]) < mirrors.CHANCE[6 - 2] * float(error[0])
     assert safe_mirrors(views, plain, encode_but_one, LAYERS, 1) == BOTH
 
 
@@ -89,6 +90,12 @@ def test_standard_errors_are_those_of_the_jackknife():
             assert lost[axis - 1, value] == pytest.approx(difference(counts), abs=1e-12)
             wanted = np.sqrt(6 / 7 * ((without - without.mean()) ** 2).sum())
             assert error[axis - 1, value] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_what_chance_explains_is_a_quantile_of_students_t():
+    for place, errors in enumerate(mirrors.CHANCE):
+        assert errors == pytest.approx(stats.t.ppf(0.95, df=place + 1), abs=0.006)
+    assert len(mirrors.CHANCE) == mirrors.MOST_IMAGES - 1
 
 
 def test_more_images_than_are_looked_at_change_nothing():

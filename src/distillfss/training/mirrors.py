@@ -30,9 +30,9 @@ AXES = (-1, -2)
 MOST_IMAGES = 16
 """Images that are looked at; more would say little more."""
 MOST_LOST = 0.15
-"""Share of its IoU that no class may lose when images are mirrored, unless chance explains it ..."""
-ERRORS = 2.0
-"""... which is taken to explain this many standard errors."""
+"""Share of its IoU that no class may lose when images are mirrored, unless chance explains it."""
+CHANCE = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78, 1.77, 1.76, 1.75)
+"""Standard errors that it explains 19 times of 20, for 2, 3, ... images: Student's t, one-sided."""
 TWINS = 1 / 3
 """IoU of a class with the mirror image of another above which the two count as left and right of one thing. Two that
 share out all of their images by chance reach a third."""
@@ -64,7 +64,7 @@ def safe_mirrors(
     (bool, bool)
         Not safe: the mirror images of one class lie where another does, in all images taken together (``TWINS``); or a
         probe of the other images finds a class in an image, and loses it in the mirror image (``MOST_LOST``,
-        ``ERRORS``). Of a single image only the former is known: its probe would know all of its pixels by heart,
+        ``CHANCE``). Of a single image only the former is known: its probe would know all of its pixels by heart,
         mirrored or not.
     """
     views, plain = views[:MOST_IMAGES], plain[:MOST_IMAGES]
@@ -74,7 +74,7 @@ def safe_mirrors(
         counts = _counts_of_the_left_out(views, plain, masks, encode, layers)
         found = _iou(counts.sum(0))[0]
         for place, (lost, error) in enumerate(zip(*_lost(counts), strict=True)):
-            safe[place] &= not bool(((lost > MOST_LOST * found) & (lost > ERRORS * error)).any())
+            safe[place] &= not bool(((lost > MOST_LOST * found) & (lost > CHANCE[len(views) - 2] * error)).any())
     left_right, upside_down = safe
     return left_right, upside_down
 
