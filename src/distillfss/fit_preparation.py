@@ -138,7 +138,8 @@ class Preparation:
     def _safe_mirrors(self) -> tuple[bool, bool]:
         looked_at = self.plain[:MOST_IMAGES]
         views, features = [self.augmenter.plain(view.source) for view in looked_at], [v.features for v in looked_at]
-        return safe_mirrors(views, features, self.encode, self.backbone.layers, self.ways)
+        beside = [self.rivals.masks(pyramid) for pyramid in features] if self.rivals else None
+        return safe_mirrors(views, features, self.encode, self.backbone.layers, self.ways, beside)
 
     def _make_models(self) -> None:
         config, layers, learnt = self.config, self.backbone.layers, self._mixer_beside()

@@ -50,6 +50,20 @@ def test_left_and_right_of_one_thing_in_a_single_image():
     assert safe([picture([(4, 20, 1)])], 1) == BOTH, "a single image does not tell what a class is told from"
 
 
+def test_the_other_side_of_a_class_that_is_known_already():
+    view = picture([(44, 24, 1)])
+    plain = [encode(view.image[None])]
+    left, far = (picture([(x, y, 1)]).mask[None, None].float() for x, y in ((4, 20), (44, 44)))
+
+    def beside(*known: torch.Tensor) -> tuple[bool, bool]:
+        return safe_mirrors([view], plain, encode, LAYERS, 1, [torch.cat(known, 1)])
+
+    assert beside(left) == (False, True)
+    assert beside(far) == BOTH
+    assert beside(left[..., ::2, ::2]) == (False, True), "whatever the grid"
+    assert beside(far, far.flip(-1)) == BOTH, "what is known already may be as it likes"
+
+
 def test_a_class_on_one_side_of_what_looks_the_same():
     heights = [4, 12, 20, 28, 36]
     one_side = [picture([(6, y, 1), (42, 40 - y, 0)]) for y in heights]

@@ -42,7 +42,12 @@ FINE = 96
 
 @torch.no_grad()
 def safe_mirrors(
-    views: Sequence[View], plain: Sequence[Sequence[Tensor]], encode: Encode, layers: Sequence[Layer], ways: int
+    views: Sequence[View],
+    plain: Sequence[Sequence[Tensor]],
+    encode: Encode,
+    layers: Sequence[Layer],
+    ways: int,
+    beside: Sequence[Tensor] | None = None,
 ) -> tuple[bool, bool]:
     """Whether images may be mirrored left to right, and upside down, without becoming images of something else.
 
@@ -58,6 +63,8 @@ def safe_mirrors(
         Of the pyramids.
     ways
         Number of classes n.
+    beside
+        Where other classes are, which these are learnt beside: (1, m, h, w) of 0 and 1 for every image.
 
     Returns
     -------
@@ -69,7 +76,8 @@ def safe_mirrors(
     """
     views, plain = views[:MOST_IMAGES], plain[:MOST_IMAGES]
     masks = [class_masks(view.mask[None], ways) for view in views]
-    safe = [_overlap_of_twins(masks, axis) <= TWINS for axis in AXES]
+    shown, others = _on_a_grid(masks), None if beside is None else _on_a_grid(beside[:MOST_IMAGES])
+    safe = [_overlap_of_twins(shown, others, axis) <= TWINS for axis in AXES]
     if len(views) > 1 and any(safe):
         counts = _counts_of_the_left_out(views, plain, masks, encode, layers)
         found = _iou(counts.sum(0))[0]
@@ -79,14 +87,22 @@ def safe_mirrors(
     return left_right, upside_down
 
 
-def _overlap_of_twins(masks: Sequence[Tensor], axis: int) -> float:
-    """The highest IoU of a class with the mirror image of another, over all masks (1, n, H, W) together."""
-    shown = torch.cat([F.adaptive_avg_pool2d(mask.nan_to_num(0.0), FINE) for mask in masks]).transpose(0, 1)
-    mirrored = shown.flip(axis).flatten(1)
+def _on_a_grid(masks: Sequence[Tensor]) -> Tensor:
+    """Masks (1, n, H, W) of S images, of any sizes, as shares of cells, (n, S, ``FINE``, ``FINE``)."""
+    shares = [F.adaptive_avg_pool2d(mask.nan_to_num(0.0).cpu(), FINE) for mask in masks]
+    return torch.cat(shares).transpose(0, 1)
+
+
+def _overlap_of_twins(shown: Tensor, others: Tensor | None, axis: int) -> float:
+    """The highest IoU of a class of ``shown`` with the mirror image of another, of these or of ``others``."""
+    classes = len(shown)
+    mirrored = (shown if others is None else torch.cat([shown, others])).flip(axis).flatten(1)
     shown = shown.flatten(1)
     both = shown @ mirrored.T
     either = shown.sum(1)[:, None] + mirrored.sum(1) - both
-    return float((both / either.clamp_min(1e-9)).fill_diagonal_(0.0).max())
+    overlap = both / either.clamp_min(1e-9)
+    overlap[:, :classes].fill_diagonal_(0.0)
+    return float(overlap.max())
 
 
 def _counts_of_the_left_out(

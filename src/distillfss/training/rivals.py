@@ -15,6 +15,7 @@ from distillfss.models.classes import merge_classes
 from distillfss.models.composite import answer_of, draws_details
 from distillfss.models.mixer import resize
 from distillfss.training.pool import EncodedView, Join, side_by_side
+from distillfss.training.targets import class_masks
 
 
 class Rivals:
@@ -44,6 +45,10 @@ class Rivals:
         """Logits (B, m, 2, h, w) of the fixed classes; given the map of stride 2, on its grid."""
         assert self.student is not None
         return answer_of(self.student, features, fine)[0]
+
+    def masks(self, features: Sequence[Tensor]) -> Tensor:
+        """Where the fixed classes are in images, as far as they know: (B, m, h, w) of 0 and 1."""
+        return class_masks(merge_classes(self.answer(features)).argmax(1), self.ways)
 
     def merge(self, logits: Tensor, views: Sequence[EncodedView], join: Join = side_by_side) -> Tensor:
         """One logit per class of views of the pool, fixed classes first.
