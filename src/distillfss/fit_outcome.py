@@ -98,7 +98,7 @@ def _summary(run: FitRun) -> dict[str, Any]:
         "config": {**asdict(run.config), "backbone_weights": None if weights is None else Path(weights).name},
         "support_sha256": run.support.fingerprint(),
         "support_side": run.support.typical_side(),
-        "mirrored": dict(zip(("left to right", "upside down"), run.ready.augmenter.mirrors, strict=True)),
+        "mirrored": dict(zip(("left_right", "upside_down"), run.ready.augmenter.mirrors, strict=True)),
         "reading": run.support.reading,
     }
 

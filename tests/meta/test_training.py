@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import struct
 import subprocess
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +25,7 @@ from distillfss.cli import main
 from distillfss.errors import FitInterrupted, ModelFileError, UsageError
 from distillfss.meta.config import MetaConfig
 from distillfss.meta.report import mean_iou
-from distillfss.meta.running import MetaResult, meta_train, save_teacher
+from distillfss.meta.running import MetaResult, all_that_comes, meta_train, save_teacher
 from distillfss.models.teacher import Teacher
 
 CONFIG = MetaConfig(
@@ -74,6 +77,24 @@ def test_a_fault_in_one_of_several_processes_comes_back_as_itself(sources, tmp_p
     config = replace(CONFIG, hold_out=("zebra",))
     with pytest.raises(UsageError, match="no source has the class 'zebra'"):
         meta_train(sources, config, state=tmp_path / "s", cache=tmp_path / "c", device="cpu", processes=2)
+
+
+def test_a_process_that_is_killed_while_it_speaks_silences_no_other():
+    """Killed within a message: its length is through and a part of it, as ``multiprocessing`` sends them."""
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in range(3)]
+    (_, torn), (_, other), (_, silent) = pipes
+    os.write(torn.fileno(), struct.pack("!i", 100) + b"ten bytes.")
+    other.send("one")
+    other.send({"two": 2})
+    for writer in (torn, other, silent):
+        writer.close()
+    heard = []
+    listener = threading.Thread(target=lambda: heard.extend(all_that_comes([r for r, _ in pipes])), daemon=True)
+    listener.start()
+    listener.join(20)
+    assert not listener.is_alive()
+    assert heard == ["one", {"two": 2}]
+    assert all(reader.closed for reader, _ in pipes)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(trained, sources, tmp_path, monkeypatch):

@@ -187,9 +187,9 @@ def test_a_fit_tells_left_from_right_where_mirrored_views_would_not(monkeypatch)
 
     run, found = fitted()
     assert not run.ready.augmenter.mirrors[0]
-    said = dict(zip(("left to right", "upside down"), run.ready.augmenter.mirrors, strict=True))
+    said = dict(zip(("left_right", "upside_down"), run.ready.augmenter.mirrors, strict=True))
     assert run.segmenter().summary["mirrored"] == said
     monkeypatch.setattr(fit_preparation, "safe_mirrors", lambda *_: BOTH)
     run, mirrored = fitted()
-    assert run.segmenter().summary["mirrored"] == {"left to right": True, "upside down": True}
+    assert run.segmenter().summary["mirrored"] == {"left_right": True, "upside_down": True}
     assert found > mirrored + 0.15

@@ -35,6 +35,8 @@ PHASES = {
     "self-train": "learning from images without annotation",
 }
 TRAINING = ("transfer", "validate", "distill", "adapt", "self-train")
+# What the summary of a model says of mirrored views, in words.
+MIRRORED = {"left_right": "left to right", "upside_down": "upside down"}
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
 
@@ -363,9 +365,9 @@ def _print(report: dict[str, Any], out: Path) -> None:
     usual = report["training"]["config"]["size"]
     if report["size"] > usual:
         click.echo(f"works at   {report['size']} px, since objects are thin or tiny (--size {usual}: faster, coarser)")
-    kept = [how for how, may in report["training"]["mirrored"].items() if not may]
-    if kept:
-        click.echo(f"views      never mirrored {' or '.join(kept)}: what is learnt looks different then")
+    never = [MIRRORED[how] for how, may in report["training"]["mirrored"].items() if not may]
+    if never:
+        click.echo(f"views      never mirrored {' or '.join(never)}: what is learnt looks different then")
     for line in expectations(report["training"].get("estimate")):
         click.echo(line)
     click.echo("")

@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,7 @@ from distillfss.runtime import resolve_device
 from distillfss.training.state import FitState, load_state
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue
-
     from lightning_fabric import Fabric
-
-    Queue = SimpleQueue[MetaProgress | DistillFSSError | None]
 
 Tell = Callable[[MetaProgress], None]
 
@@ -116,7 +113,7 @@ def meta_train(
         fabric.launch()
         work(fabric, job, tell)
     else:
-        _in_processes(fabric, job, tell)
+        _in_processes(fabric, job, processes, tell)
     found = load_state(job.state, job.fingerprint())
     if found is None or found.step < config.steps or "held_out" not in found.tensors:
         where = f"stopped at step {found.step if found else 0} of {config.steps}"
@@ -153,13 +150,18 @@ def build_fabric(device: torch.device, processes: int, precision: str) -> Fabric
     )
 
 
-def _in_processes(fabric: Fabric, job: Job, tell: Tell) -> None:
-    """Launch the processes; what the first one tells, and what goes wrong in any, comes back through a queue."""
-    queue: Queue = multiprocessing.get_context("spawn").SimpleQueue()
+def _in_processes(fabric: Fabric, job: Job, processes: int, tell: Tell) -> None:
+    """Launch the processes; what the first one tells, and what goes wrong in any, comes back through pipes.
+
+    One for each: when a process fails the others are killed, and one that held a common queue's lock at that moment
+    would keep everyone waiting for ever, this process included.
+    """
+    pipes = [multiprocessing.get_context("spawn").Pipe(duplex=False) for _ in range(processes)]
+    readers, writers = [reader for reader, _ in pipes], [writer for _, writer in pipes]
     faults: list[DistillFSSError] = []
 
     def listen() -> None:
-        while (said := queue.get()) is not None:
+        for said in all_that_comes(readers):
             if isinstance(said, MetaProgress):
                 tell(said)
             else:
@@ -167,20 +169,37 @@ def _in_processes(fabric: Fabric, job: Job, tell: Tell) -> None:
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
+
+    def hear_them_out() -> None:
+        for writer in writers:  # the last ones that are open
+            writer.close()
+        listener.join()
+
     try:
         # arguments given to `launch` itself may not be frozen dataclasses
-        fabric.launch(functools.partial(_one_process, job=job, queue=queue))
+        fabric.launch(functools.partial(_one_process, job=job, writers=writers))
     except KeyboardInterrupt:
         stop_children()
     except torch.multiprocessing.ProcessRaisedException:
-        queue.put(None)
-        listener.join()
+        hear_them_out()
         if faults:
             raise faults[0] from None
         raise
     finally:
-        queue.put(None)
-        listener.join()
+        hear_them_out()
+
+
+def all_that_comes(readers: Sequence[Connection]) -> Iterator[Any]:
+    """What is sent through any of several pipes, until all of them are closed or end within a message."""
+    still = list(readers)
+    while still:
+        ready = wait(still)
+        for reader in [one for one in still if one in ready]:
+            try:
+                yield reader.recv()
+            except (EOFError, OSError):
+                still.remove(reader)
+                reader.close()
 
 
 def stop_children() -> None:
@@ -198,16 +217,17 @@ def stop_children() -> None:
         child.join()
 
 
-def _one_process(fabric: Fabric, job: Job, queue: Queue) -> None:
+def _one_process(fabric: Fabric, job: Job, writers: Sequence[Connection]) -> None:
+    send = writers[fabric.global_rank].send
     # gloo's threads may outlive the interpreter's end and abort a process that has done its work (PyTorch 2.13,
     # also after destroy_process_group): the process leaves before its interpreter is taken apart
     status = 1
     atexit.register(lambda: leave(status))
     try:
-        work(fabric, job, queue.put)
+        work(fabric, job, send)
         status = 0
     except DistillFSSError as fault:
-        queue.put(fault)
+        send(fault)
         raise
 
 
