@@ -99,6 +99,7 @@ def _summary(run: FitRun) -> dict[str, Any]:
         "support_sha256": run.support.fingerprint(),
         "support_side": run.support.typical_side(),
         "mirrored": dict(zip(("left_right", "upside_down"), run.ready.augmenter.mirrors, strict=True)),
+        "negatives": run.ready.augmenter.negatives,
         "reading": run.support.reading,
     }
 

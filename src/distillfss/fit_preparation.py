@@ -24,7 +24,7 @@ from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
 from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid, working_resolution
 from distillfss.training.initial import SCRATCH, initialise
-from distillfss.training.mirrors import MOST_IMAGES, safe_mirrors
+from distillfss.training.mirrors import MOST_IMAGES, safe_mirrors, safe_negatives
 from distillfss.training.pool import EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
 from distillfss.training.targets import class_masks
@@ -83,7 +83,7 @@ class Preparation:
         self.size = working_resolution(support, config.size, config.fine_size) if beside is None else beside.size
         self.augmenter = Augmenter(support, self.size, view_size=config.size, alone=beside is None)
         self.plain = self._plain_views(tell)
-        self.augmenter.mirrors = self._safe_mirrors()
+        self._keep_views_safe()
         self._make_models()
         self.pool = ViewPool(
             self.augmenter,
@@ -135,11 +135,14 @@ class Preparation:
             for number, (features, view) in enumerate(zip(encoded, views, strict=True))
         ]
 
-    def _safe_mirrors(self) -> tuple[bool, bool]:
-        looked_at = self.plain[:MOST_IMAGES]
-        views, features = [self.augmenter.plain(view.source) for view in looked_at], [v.features for v in looked_at]
+    def _keep_views_safe(self) -> None:
+        """No change of views that the support says makes something else of an image."""
+        augmenter, looked_at, layers = self.augmenter, self.plain[:MOST_IMAGES], self.backbone.layers
+        views, features = [augmenter.plain(view.source) for view in looked_at], [v.features for v in looked_at]
         beside = [self.rivals.masks(pyramid) for pyramid in features] if self.rivals else None
-        return safe_mirrors(views, features, self.encode, self.backbone.layers, self.ways, beside)
+        augmenter.mirrors = safe_mirrors(views, features, self.encode, layers, self.ways, beside)
+        if augmenter.negatives:
+            augmenter.negatives = safe_negatives(views, features, self.encode, layers)
 
     def _make_models(self) -> None:
         config, layers, learnt = self.config, self.backbone.layers, self._mixer_beside()

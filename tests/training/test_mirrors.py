@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from distillfss.fit_run import FitRun
 from distillfss.support import Sample
 from distillfss.training import mirrors, self_training
 from distillfss.training.augment import BOTH, Augmenter, Strength, View
-from distillfss.training.mirrors import safe_mirrors
+from distillfss.training.mirrors import safe_mirrors, safe_negatives
+from distillfss.training.pool import Encode
 
 SIDE = 64
 LAYERS = (Layer("fine", channels=2, stride=4), Layer("coarse", channels=1, stride=8))
@@ -160,6 +163,47 @@ def test_answers_look_at_no_mirror_image_that_is_not_safe(monkeypatch, may, look
     assert len(seen[0]) == looks
     mirrored = {axis for axes in seen[0] for axis in axes}
     assert mirrored == {axis for axis, can in zip((-1, -2), may, strict=True) if can}
+
+
+def shades(dark: bool, count: int = 6) -> list[View]:
+    """Mid-grey pictures with lighter squares, of class 1, and darker ones of nothing, all over the place."""
+    views = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        image, mask = torch.full((3, SIDE, SIDE), 128.0), torch.zeros(SIDE, SIDE, dtype=torch.uint8)
+        for place, (x, y) in enumerate((x, y) for x in (4, 24, 44) for y in (4, 24, 44)):
+            kind, by = (place + number) % 3, float(random.uniform(30, 100))
+            image[:, y : y + 16, x : x + 16] += (by, -by * dark, 0)[kind]
+            mask[y : y + 16, x : x + 16] = int(kind == 0)
+        views.append(View(image, mask, number))
+    return views
+
+
+def contrast(images: torch.Tensor) -> list[torch.Tensor]:
+    """How light it is, and how far from mid-grey, which is the same in a negative."""
+    light = F.avg_pool2d(images[:, :1] / 128 - 1, 4)
+    return [torch.cat([light, light.abs()], 1), F.avg_pool2d(light, 2)]
+
+
+def test_negatives_are_safe_where_they_do_not_make_the_class_of_something_else():
+    def asked(views: list[View], encode: Encode) -> bool:
+        return safe_negatives(views, [encode(view.image[None]) for view in views], encode, LAYERS)
+
+    assert asked(shades(dark=False), contrast), "what stands out is the class, in a negative as well"
+    assert not asked(shades(dark=True), encode), "what is dark is light in a negative"
+    assert asked(shades(dark=True, count=1), encode), "a single image does not tell"
+
+
+def test_no_view_is_a_negative_where_negatives_are_not_safe():
+    sample = Sample("a", np.full((64, 64, 3), 200, np.uint8), np.ones((64, 64), np.uint8))
+    one, two = (SupportSet([sample], names) for names in (("it",), ("it", "other")))
+    always = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0, invert=1)
+    augmenter = Augmenter(one, 64, always)
+    assert float(augmenter.view(0, 1).image.mean()) == pytest.approx(55, abs=0.1)
+    augmenter.negatives = False
+    for kept in (augmenter, augmenter.at(replace(always, blur=0.1)), Augmenter(two, 64, always)):
+        assert float(kept.view(0, 1).image.mean()) == pytest.approx(200, abs=0.1)
+    assert not Augmenter(one, 64, always, alone=False).negatives
 
 
 def left_and_right(count: int) -> SupportSet:

@@ -365,9 +365,11 @@ def _print(report: dict[str, Any], out: Path) -> None:
     usual = report["training"]["config"]["size"]
     if report["size"] > usual:
         click.echo(f"works at   {report['size']} px, since objects are thin or tiny (--size {usual}: faster, coarser)")
-    never = [MIRRORED[how] for how, may in report["training"]["mirrored"].items() if not may]
+    never = [f"mirrored {MIRRORED[how]}" for how, may in report["training"]["mirrored"].items() if not may]
+    if len(report["class_names"]) == 1 and not report["training"]["negatives"]:
+        never.append("made negatives of")
     if never:
-        click.echo(f"views      never mirrored {' or '.join(never)}: what is learnt looks different then")
+        click.echo(f"views      are never {' or '.join(never)}: what is learnt looks different then")
     for line in expectations(report["training"].get("estimate")):
         click.echo(line)
     click.echo("")

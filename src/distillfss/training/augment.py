@@ -82,6 +82,8 @@ class Augmenter:
     ----------
     mirrors
         Whether views may be mirrored left to right, and upside down, see ``training.mirrors``. Both, unless set.
+    negatives
+        Whether views may be negatives: where there is one class, unless set to False.
     """
 
     def __init__(
@@ -92,8 +94,8 @@ class Augmenter:
         view_size: int | None = None,
         alone: bool = True,
     ) -> None:
-        self._one_class = alone and len(support.class_names) == 1
-        self.strength = self._safe(Strength() if strength is None else strength)
+        self.negatives = alone and len(support.class_names) == 1
+        self.strength = Strength() if strength is None else strength
         aspects = sorted(s.image.shape[1] / s.image.shape[0] for s in support.samples)
         aspect = aspects[len(aspects) // 2]
         self.whole = working_size(1000, max(1, round(1000 * aspect)), size)
@@ -108,7 +110,7 @@ class Augmenter:
     def at(self, strength: Strength) -> Augmenter:
         """The same images, changed as far as ``strength`` says."""
         other = copy.copy(self)
-        other.strength = self._safe(strength)
+        other.strength = strength
         return other
 
     def of(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> Augmenter:
@@ -116,9 +118,6 @@ class Augmenter:
         other = copy.copy(self)
         other._images, other._masks = list(images), list(masks)
         return other
-
-    def _safe(self, strength: Strength) -> Strength:
-        return strength if self._one_class else replace(strength, invert=0)
 
     def plain(self, source: int) -> View:
         """All of image ``source``, unchanged but for its size."""
@@ -128,7 +127,8 @@ class Augmenter:
     def view(self, source: int, seed: int) -> View:
         """A random view of image ``source``; the same seed gives the same view."""
         image, mask, generator = self._images[source], self._masks[source], torch.Generator().manual_seed(seed)
-        return View(*render(image, mask, self.canvas, self.strength, generator, self.whole, self.mirrors), source)
+        strength = self.strength if self.negatives else replace(self.strength, invert=0)
+        return View(*render(image, mask, self.canvas, strength, generator, self.whole, self.mirrors), source)
 
 
 def render(

@@ -1,4 +1,4 @@
-"""Whether mirrored views are label-safe: not where a class is told from others by the side it lies on.
+"""Whether mirrored views and negatives are label-safe: not where what they change tells a class from something else.
 
 The mirror image of a left lung is a right lung. A view that shows it as a left one says that the two cannot be told
 apart, and then they are not: five drawn chests reached 85 % IoU with such views and 95 without
@@ -36,6 +36,10 @@ CHANCE = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78
 TWINS = 1 / 3
 """IoU of a class with the mirror image of another above which the two count as left and right of one thing. Two that
 share out all of their images by chance reach a third."""
+NEGATIVES = 1 / 3
+"""Weight of an image's negative beside it, about what it has among the views of adaptation."""
+MOST_LOST_TO_NEGATIVES = 0.25
+"""Share of its IoU that the class may lose in images to a probe that has to know it in their negatives as well."""
 FINE = 96
 """Rows and columns of the grid on which that is reckoned."""
 
@@ -113,13 +117,8 @@ def _counts_of_the_left_out(
     layers: Sequence[Layer],
 ) -> Tensor:
     """By the probe of the others, (S, 3, n, 3): of every image, and mirrored along each axis; see ``pixel_counts``."""
-    per_side = rows_and_columns(len(views))
     device = plain[0][0].device
-    sampled = [
-        sample(features, mask.to(device), layers, per_side)[0] for features, mask in zip(plain, masks, strict=True)
-    ]
-    weights = class_weights(torch.cat([shares for _, shares in sampled]))
-    parts = [Moments.of(pixels, shares, weights) for pixels, shares in sampled]
+    parts = _moments(plain, masks, layers)
     total = functools.reduce(operator.add, parts)
 
     @torch.no_grad()
@@ -132,6 +131,64 @@ def _counts_of_the_left_out(
         )
 
     return torch.stack(at_once(counts, range(len(views))))
+
+
+@torch.no_grad()
+def safe_negatives(
+    views: Sequence[View], plain: Sequence[Sequence[Tensor]], encode: Encode, layers: Sequence[Layer]
+) -> bool:
+    """Whether the one class is known in images as well as before by whoever has to know it in negatives of them too.
+
+    Not where it is the light one of two things that look alike: in the negatives that is the other one.
+
+    Parameters
+    ----------
+    views, plain, encode, layers
+        As for ``safe_mirrors``.
+
+    Returns
+    -------
+    bool
+        Not safe: a probe of the other images and their negatives finds less of the class in an image than a probe of
+        the other images (``MOST_LOST_TO_NEGATIVES``, ``CHANCE``). A single image does not tell.
+    """
+    views, plain = views[:MOST_IMAGES], plain[:MOST_IMAGES]
+    if len(views) < 2:
+        return True
+    masks = [class_masks(view.mask[None], 1) for view in views]
+
+    @torch.no_grad()
+    def negative(view: View) -> list[Tensor]:
+        return encode(255 - view.image[None])
+
+    own = _moments(plain, masks, layers)
+    theirs = _moments(at_once(negative, views), masks, layers, NEGATIVES)
+    both = [one + other for one, other in zip(own, theirs, strict=True)]
+    totals = [(functools.reduce(operator.add, parts), parts) for parts in (own, both)]
+
+    @torch.no_grad()
+    def counts(place: int) -> Tensor:
+        probes = [(total - parts[place]).solve(INSTANT_RIDGE) for total, parts in totals]
+        mask = views[place].mask[None].to(plain[place][0].device)
+        return torch.stack([pixel_counts(_merged(probe_map(plain[place], probe, layers)), mask) for probe in probes])
+
+    counted = torch.stack(at_once(counts, range(len(views))))
+    lost, error = (float(part) for part in _lost(counted))
+    found = float(_iou(counted.sum(0))[0])
+    return not (lost > MOST_LOST_TO_NEGATIVES * found and lost > CHANCE[len(views) - 2] * error)
+
+
+def _moments(
+    pyramids: Sequence[Sequence[Tensor]], masks: Sequence[Tensor], layers: Sequence[Layer], weight: float = 1.0
+) -> list[Moments]:
+    """Of every image, each pixel with ``weight``."""
+    per_side = rows_and_columns(len(masks))
+    sampled = [
+        sample(features, mask.to(features[0].device), layers, per_side)[0]
+        for features, mask in zip(pyramids, masks, strict=True)
+    ]
+    weights = weight * class_weights(torch.cat([shares for _, shares in sampled]))
+    return [Moments.of(pixels, shares, weights) for pixels, shares in sampled]
 
 
 def _lost(counts: Tensor) -> tuple[Tensor, Tensor]:
