@@ -192,7 +192,10 @@ def _moments(
 
 
 def _lost(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU that every class loses by mirroring along each axis, (2, n), and its standard error by the jackknife."""
+    """IoU that every class loses from the first of the cases to each other, and its standard error by the jackknife.
+
+    From (S, 1 + a, n, 3) counts of S images to (a, n) each.
+    """
 
     def lost(summed: Tensor) -> Tensor:
         iou = _iou(summed)
