@@ -24,9 +24,9 @@ from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter
 from distillfss.training.details import FINE_ENOUGH, kept_by_the_grid, working_resolution
 from distillfss.training.initial import SCRATCH, initialise
-from distillfss.training.mirrors import MOST_IMAGES, safe_mirrors, safe_negatives
 from distillfss.training.pool import EncodedView, ViewPool
 from distillfss.training.rivals import Rivals
+from distillfss.training.safe_views import MOST_IMAGES, LeftOut, keep_safe
 from distillfss.training.targets import class_masks
 from distillfss.training.weighing import GAINS, INSTANT_GAINS, best_gain
 
@@ -135,14 +135,14 @@ class Preparation:
             for number, (features, view) in enumerate(zip(encoded, views, strict=True))
         ]
 
+    @torch.no_grad()
     def _keep_views_safe(self) -> None:
         """No change of views that the support says makes something else of an image."""
-        augmenter, looked_at, layers = self.augmenter, self.plain[:MOST_IMAGES], self.backbone.layers
+        augmenter, looked_at = self.augmenter, self.plain[:MOST_IMAGES]
         views, features = [augmenter.plain(view.source) for view in looked_at], [v.features for v in looked_at]
         beside = [self.rivals.masks(pyramid) for pyramid in features] if self.rivals else None
-        augmenter.mirrors = safe_mirrors(views, features, self.encode, layers, self.ways, beside)
-        if augmenter.negatives:
-            augmenter.negatives = safe_negatives(views, features, self.encode, layers)
+        left_out = LeftOut(views, features, self.encode, self.backbone.layers, self.ways)
+        keep_safe(augmenter, left_out, beside)
 
     def _make_models(self) -> None:
         config, layers, learnt = self.config, self.backbone.layers, self._mixer_beside()

@@ -81,7 +81,7 @@ class Augmenter:
     Attributes
     ----------
     mirrors
-        Whether views may be mirrored left to right, and upside down, see ``training.mirrors``. Both, unless set.
+        Whether views may be mirrored left to right, and upside down, see ``training.safe_views``. Both, unless set.
     negatives
         Whether views may be negatives: where there is one class, unless set to False.
     """

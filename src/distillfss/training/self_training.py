@@ -22,8 +22,8 @@ from distillfss.training.adapt import Adapt, annotation_loss
 from distillfss.training.augment import BOTH
 from distillfss.training.lanes import at_once
 from distillfss.training.losses import IGNORE
-from distillfss.training.mirrors import AXES
 from distillfss.training.pool import Views
+from distillfss.training.safe_views import AXES
 from distillfss.unlabeled import MOST
 
 SURE = 0.8

@@ -18,7 +18,7 @@ from distillfss.preprocess import at_working_size
 from distillfss.runtime import keep_freed_memory, resolve_device
 from distillfss.support import SupportSet
 from distillfss.training.augment import Augmenter, View
-from distillfss.training.mirrors import MOST_IMAGES, safe_mirrors, safe_negatives
+from distillfss.training.safe_views import MOST_IMAGES, LeftOut, keep_safe
 
 Answer = Callable[[list[Tensor]], Tensor]
 """A query's standardised pyramid, (1, C_l, h_l, w_l) each, to merged class logits (1, n + 1, h, w)."""
@@ -52,11 +52,8 @@ class FrozenFeatures:
         """Draws views of the support images, mirrored and made negatives of where ``fit`` does so."""
         plain = self.plain[:MOST_IMAGES]
         pyramids = [self.encode(view.image[None]) for view in plain]
-        augmenter = self._augmenter
-        augmenter.mirrors = safe_mirrors(plain, pyramids, self.encode, self.layers, len(self.class_names))
-        if augmenter.negatives:
-            augmenter.negatives = safe_negatives(plain, pyramids, self.encode, self.layers)
-        return augmenter
+        keep_safe(self._augmenter, LeftOut(plain, pyramids, self.encode, self.layers, len(self.class_names)))
+        return self._augmenter
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) pixels 0 to 255 to a standardised pyramid."""

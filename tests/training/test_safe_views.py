@@ -10,14 +10,14 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from distillfss import FitConfig, SupportSet, evaluate, fit_preparation
+from distillfss import FitConfig, SupportSet, evaluate
 from distillfss.backbones.base import Layer
 from distillfss.fit_run import FitRun
 from distillfss.support import Sample
-from distillfss.training import mirrors, self_training
+from distillfss.training import safe_views, self_training
 from distillfss.training.augment import BOTH, Augmenter, Strength, View
-from distillfss.training.mirrors import safe_mirrors, safe_negatives
 from distillfss.training.pool import Encode
+from distillfss.training.safe_views import LeftOut, safe_mirrors, safe_negatives
 
 SIDE = 64
 LAYERS = (Layer("fine", channels=2, stride=4), Layer("coarse", channels=1, stride=8))
@@ -42,8 +42,12 @@ def picture(blobs: list[tuple[int, int, int]]) -> View:
     return View(image, mask, 0)
 
 
+def left_out(views: list[View], ways: int = 1, encode: Encode = encode) -> LeftOut:
+    return LeftOut(views, [encode(view.image[None]) for view in views], encode, LAYERS, ways)
+
+
 def safe(views: list[View], ways: int) -> tuple[bool, bool]:
-    return safe_mirrors(views, [encode(view.image[None]) for view in views], encode, LAYERS, ways)
+    return safe_mirrors(left_out(views, ways))
 
 
 def test_left_and_right_of_one_thing_in_a_single_image():
@@ -55,11 +59,10 @@ def test_left_and_right_of_one_thing_in_a_single_image():
 
 def test_the_other_side_of_a_class_that_is_known_already():
     view = picture([(44, 24, 1)])
-    plain = [encode(view.image[None])]
     left, far = (picture([(x, y, 1)]).mask[None, None].float() for x, y in ((4, 20), (44, 44)))
 
     def beside(*known: torch.Tensor) -> tuple[bool, bool]:
-        return safe_mirrors([view], plain, encode, LAYERS, 1, [torch.cat(known, 1)])
+        return safe_mirrors(left_out([view]), [torch.cat(known, 1)])
 
     assert beside(left) == (False, True)
     assert beside(far) == BOTH
@@ -83,19 +86,17 @@ def test_what_chance_explains_is_no_reason():
     def encode_but_one(images: torch.Tensor) -> list[torch.Tensor]:
         return encode(images.flip(-2) if torch.equal(images[0], odd) else images)
 
-    plain = [encode(view.image[None]) for view in views]
-    counts = mirrors._counts_of_the_left_out(
-        views, plain, [(v.mask[None, None] == 1).float() for v in views], encode_but_one, LAYERS
-    )
-    (lost, *_), (error, *_) = mirrors._lost(counts)
-    assert float(lost[0]) > mirrors.MOST_LOST > 0.1
-    assert 0 < float(lost[0]) < mirrors.CHANCE[6 - 2] * float(error[0])
-    assert safe_mirrors(views, plain, encode_but_one, LAYERS, 1) == BOTH
+    asked = left_out(views, encode=encode_but_one)
+    counts = safe_views._counts_of_mirror_images(asked)
+    (lost, *_), (error, *_) = safe_views._lost(counts)
+    assert float(lost[0]) > safe_views.MOST_LOST > 0.1
+    assert 0 < float(lost[0]) < safe_views.CHANCE[6 - 2] * float(error[0])
+    assert safe_mirrors(asked) == BOTH
 
 
 def test_standard_errors_are_those_of_the_jackknife():
     counts = np.random.default_rng(5).integers(1, 90, (7, 3, 2, 3)).astype(float)
-    lost, error = (part.numpy() for part in mirrors._lost(torch.from_numpy(counts)))
+    lost, error = (part.numpy() for part in safe_views._lost(torch.from_numpy(counts)))
     for axis in (1, 2):
         for value in (0, 1):
 
@@ -110,9 +111,9 @@ def test_standard_errors_are_those_of_the_jackknife():
 
 
 def test_what_chance_explains_is_a_quantile_of_students_t():
-    for place, errors in enumerate(mirrors.CHANCE):
+    for place, errors in enumerate(safe_views.CHANCE):
         assert errors == pytest.approx(stats.t.ppf(0.95, df=place + 1), abs=0.006)
-    assert len(mirrors.CHANCE) == mirrors.MOST_IMAGES - 1
+    assert len(safe_views.CHANCE) == safe_views.MOST_IMAGES - 1
 
 
 def test_more_images_than_are_looked_at_change_nothing():
@@ -124,8 +125,8 @@ def test_more_images_than_are_looked_at_change_nothing():
         return encode(images)
 
     plain = [encode(view.image[None]) for view in views]
-    assert safe_mirrors(views, plain, counted, LAYERS, 1) == (False, True)
-    assert len(asked) == 2 * mirrors.MOST_IMAGES
+    assert safe_mirrors(LeftOut(views, plain, counted, LAYERS, 1)) == (False, True)
+    assert len(asked) == 2 * safe_views.MOST_IMAGES
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def contrast(images: torch.Tensor) -> list[torch.Tensor]:
 
 def test_negatives_are_safe_where_they_do_not_make_the_class_of_something_else():
     def asked(views: list[View], encode: Encode) -> bool:
-        return safe_negatives(views, [encode(view.image[None]) for view in views], encode, LAYERS)
+        return safe_negatives(left_out(views, encode=encode))
 
     assert asked(shades(dark=False), contrast), "what stands out is the class, in a negative as well"
     assert not asked(shades(dark=True), encode), "what is dark is light in a negative"
@@ -233,7 +234,7 @@ def test_a_fit_tells_left_from_right_where_mirrored_views_would_not(monkeypatch)
     assert not run.ready.augmenter.mirrors[0]
     said = dict(zip(("left_right", "upside_down"), run.ready.augmenter.mirrors, strict=True))
     assert run.segmenter().summary["mirrored"] == said
-    monkeypatch.setattr(fit_preparation, "safe_mirrors", lambda *_: BOTH)
+    monkeypatch.setattr(safe_views, "safe_mirrors", lambda *_: BOTH)
     run, mirrored = fitted()
     assert run.segmenter().summary["mirrored"] == {"left_right": True, "upside_down": True}
     assert found > mirrored + 0.15
