@@ -7,6 +7,7 @@
 ``vessels``: dark trees of 1 to 8 pixels in width on a red disc with a bright spot, dark dots as distractors, 512×512.
 ``chests``: two dark lungs and a heart between them, to the right, under ribs, grey, 512×512; ``left_lungs``: the same
 pictures, of which only the lung on the left counts.
+``discs``: light ellipses, which are the class, and dark ones, which are not, on mid-grey, 512×512.
 The same pictures every time. Needs SciPy.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter
+from scipy.special import expit
 
 SIDE = 512
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -39,6 +41,8 @@ def main() -> None:
     drawn = [chests(random) for _ in range(60)]
     write(out / "chests", ["left", "right", "heart"], drawn)
     write(out / "left_lungs", ["left"], [(pixels, mask == 1) for pixels, mask in drawn])
+    random = np.random.default_rng(6)
+    write(out / "discs", ["bright"], [discs(random) for _ in range(60)])
 
 
 def write(folder: Path, classes: list[str], drawn: list[tuple[NDArray[np.uint8], NDArray[Any]]]) -> None:
@@ -131,6 +135,27 @@ def chests(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         rib = np.abs(down + 0.0012 * across**2 - number * 42 + random.normal(0, 3)) < 7
         grey = grey + 18 * rib * body
     grey = gaussian_filter(grey, 2) + random.normal(0, 5, grey.shape)
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, 2), mask
+
+
+def discs(random: Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A picture (512, 512, 3) and its mask."""
+    grey = 128 + random.normal(0, 6) + 10 * texture(40, random) + 6 * texture(3, random)
+    mask, taken = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
+    for light in (1, -1):
+        tries = 0
+        while tries < int(random.integers(3, 7)):
+            tries += 1
+            (x, y), (a, b), turn = random.uniform(40, 472, 2), random.uniform(12, 36, 2), random.uniform(0, 3.14)
+            along = (X - x) * np.cos(turn) + (Y - y) * np.sin(turn)
+            across = -(X - x) * np.sin(turn) + (Y - y) * np.cos(turn)
+            far = (along / a) ** 2 + (across / b) ** 2
+            if (taken & (far < 1.6)).any():
+                continue
+            taken |= far < 1.6
+            grey = grey + light * random.uniform(25, 60) * expit(-8 * (far - 1))
+            mask |= (far < 1) & (light > 0)
+    grey = gaussian_filter(grey, 1) + random.normal(0, 5, grey.shape)
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, 2), mask
 
 
