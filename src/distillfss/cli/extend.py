@@ -36,7 +36,8 @@ OF_A_FIT = ("known", "classes", "format_name", "seed", "init", "effort", "instan
     type=options.PATH,
     multiple=True,
     metavar="FOLDER",
-    help="Images annotated for MODEL's classes alone, such as those it was fitted on; may be given several times.",
+    help="Images annotated for MODEL's classes alone, such as those it was fitted on; may be given several times. The "
+    "format of each folder is found out by itself.",
 )
 @click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
 @options.annotation_format
