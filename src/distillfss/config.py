@@ -10,6 +10,9 @@ from distillfss.errors import UsageError
 
 INSTANT_VIEWS = 20
 """Augmented views that an instant model's probe is solved from, beside the images themselves."""
+FEW, MOST_ADAPT_STEPS = 5, 300
+"""Images up to which all phases of a fit get longer with every image. What there is more to learn from more images is
+for the backbone, where it learns: they make adaptation alone longer, up to so many steps."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -141,17 +144,20 @@ class FitConfig:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
 
-    def transfer_steps(self, shots: int) -> int:
-        """Steps of the teacher's fine-tuning for this many support images."""
-        return self._steps(40, 16, shots)
+    def transfer_steps(self, shots: int, *, learns: bool = True) -> int:
+        """Steps of the teacher's fine-tuning for this many support images, with a backbone that learns or does not."""
+        return self._steps(40, 16, min(shots, FEW) if learns else shots)
 
-    def distill_steps(self, shots: int) -> int:
-        """Steps of distillation for this many support images."""
-        return self._steps(20, 40, shots)
+    def distill_steps(self, shots: int, *, learns: bool = True) -> int:
+        """Steps of distillation for this many support images, with a backbone that learns or does not."""
+        return self._steps(20, 40, min(shots, FEW) if learns else shots)
 
-    def adapt_steps(self, shots: int) -> int:
-        """Steps of student and backbone together for this many support images."""
-        return self._steps(60, 8, shots)
+    def adapt_steps(self, shots: int, *, learns: bool = True) -> int:
+        """Steps of student and backbone together for this many support images, or of the student beside a fixed one."""
+        if not learns or shots <= FEW:
+            return self._steps(60, 8, shots)
+        # 60 + 8 sqrt(5), and all that the phases together would have more of
+        return min(self._steps(MOST_ADAPT_STEPS, 0, shots), self._steps(60 - 56 * FEW**0.5, 64, shots))
 
     def adapt_share(self, shots: int) -> float:
         """How far of the way that student and backbone went together is kept."""

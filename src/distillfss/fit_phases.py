@@ -86,7 +86,7 @@ def _transfer(ready: Preparation) -> Transfer:
         ready.pool,
         ready.probes,
         ready.ways,
-        steps=config.transfer_steps(len(ready.support)) if config.use_teacher else 0,
+        steps=config.transfer_steps(len(ready.support), learns=ready.learns) if config.use_teacher else 0,
         queries=config.queries(ready.ways),
         shots=config.episode_shots,
         crop=config.crop,
@@ -103,7 +103,7 @@ def _distill(ready: Preparation, *, whole_views: bool) -> Distill:
         ready.pool,
         ready.plain,
         ready.probes,
-        steps=config.distill_steps(len(ready.support)),
+        steps=config.distill_steps(len(ready.support), learns=ready.learns),
         batch=config.batch(ready.ways),
         shots=config.answer_shots,
         # what crops lose, the whole views of adaptation bring back
@@ -123,7 +123,7 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
         batch = config.adapt_batch
         return ViewPool(seen, tail.encode_head, seed=seed, capacity=batch, refresh=batch)
 
-    steps = config.adapt_steps(len(ready.support))
+    steps = config.adapt_steps(len(ready.support), learns=ready.learns)
     seen = views(augmenter, config.seed)
     adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter, rivals=ready.rivals)
     if not unlabeled:

@@ -126,6 +126,26 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, scene, stop_a
     assert whole.segmenter().summary["steps"] == steps
 
 
+def test_more_than_five_images_make_adaptation_alone_longer_where_the_backbone_learns():
+    config = FitConfig()
+    of_teacher, of_student = config.transfer_steps, config.distill_steps
+    assert [(of_teacher(k), of_student(k), config.adapt_steps(k)) for k in (1, 5, 6, 25, 80)] == [
+        (56, 60, 68),
+        (76, 109, 78),
+        (76, 109, 92),
+        (76, 109, 255),
+        (76, 109, 300),
+    ]
+    # no step more or less than in three phases that all get longer: 120 + 64 sqrt(k)
+    assert of_teacher(25) + of_student(25) + config.adapt_steps(25) == 120 + 64 * 5
+    assert FitConfig(instant=True).adapt_steps(25) == 0
+    assert FitConfig(effort=0.5).adapt_steps(80) == 150
+    support = square_support(9)
+    learning, frozen = (FitRun(support, replace(QUICK, backbone_rate=rate), lambda _: None) for rate in (2e-4, 0.0))
+    assert [phase.steps for phase in learning._phases] == [8, 11, 13]
+    assert [phase.steps for phase in frozen._phases] == [9, 14]
+
+
 def test_what_fine_tuning_leaves_of_the_cross_validation_comes_after_it():
     alone = FitRun(square_support(3), replace(QUICK, use_teacher=False), lambda _: None)
     assert alone.steps_in_all == QUICK.distill_steps(3) + QUICK.adapt_steps(3)
