@@ -10,7 +10,7 @@ from distillfss.errors import UsageError
 
 INSTANT_VIEWS = 20
 """Augmented views that an instant model's probe is solved from, beside the images themselves."""
-FEW, MOST_ADAPT_STEPS = 5, 300
+FEW, MOST_ADAPT_STEPS = 5, 260
 """Images up to which all phases of a fit get longer with every image. What there is more to learn from more images is
 for the backbone, where it learns: they make adaptation alone longer, up to so many steps."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
