@@ -211,3 +211,15 @@ def test_the_transferred_teacher_is_shown_the_whole_support():
         wanted = merge_classes(run.teacher(query, run.teacher.support_tokens(features, masks, run.ready.probe))[0])
     torch.testing.assert_close(predictor.logits(image), wanted)
     assert len(run.ready.plain) == 3
+
+
+def test_the_transferred_teacher_is_that_of_a_fit_and_with_many_images_has_more_steps():
+    run = FitRun(square_support(3), fit_config(SETTINGS), quiet)
+    while not run.transferred:
+        run.advance()
+    alone = TransferredTeacher(SETTINGS).fit(square_support(3))._run
+    for name, tensor in run.teacher.state_dict().items():
+        assert torch.equal(alone.teacher.state_dict()[name], tensor), name
+    config = fit_config(SETTINGS)
+    many = TransferredTeacher(SETTINGS).fit(square_support(16))._run.steps_taken()["transfer"]
+    assert many == config.transfer_steps(16, learns=False) > config.transfer_steps(16)

@@ -82,7 +82,8 @@ class TransferredTeacher:
         return {"config": vars(fit_config(self.settings))}
 
     def fit(self, support: SupportSet, unlabeled: Sequence[NDArray[np.uint8]] | None = None) -> Predictor:
-        run = FitRun(support, fit_config(self.settings), quiet)
+        # no backbone learns after it, for whose sake `fit` takes fewer of these steps with many images
+        run = FitRun(support, fit_config(self.settings, backbone_rate=0.0), quiet)
         while not run.transferred:
             run.advance()
         return TeacherPredictor(run)
