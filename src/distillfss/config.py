@@ -159,6 +159,10 @@ class FitConfig:
         # 60 + 8 sqrt(5), and all that the phases together would have more of
         return min(self._steps(MOST_ADAPT_STEPS, 0, shots), self._steps(60 - 56 * FEW**0.5, 64, shots))
 
+    def self_train_steps(self, shots: int) -> int:
+        """Steps that learn from images without annotation too, beside this many support images."""
+        return self._steps(60, 8, shots)
+
     def adapt_share(self, shots: int) -> float:
         """How far of the way that student and backbone went together is kept."""
         return shots / (shots + self.adapt_prior)

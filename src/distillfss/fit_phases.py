@@ -132,4 +132,5 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
     def views_of(images: Sequence[Tensor], masks: Sequence[Tensor]) -> ViewPool:
         return views(augmenter.of(images, masks), config.seed + 1)
 
-    return [adapt, SelfTrain(adapt, unlabeled, views_of, augmenter.mirrors)]
+    again = config.self_train_steps(len(ready.support))
+    return [adapt, SelfTrain(adapt, unlabeled, views_of, augmenter.mirrors, steps=again)]

@@ -138,6 +138,7 @@ def test_more_than_five_images_make_adaptation_alone_longer_where_the_backbone_l
     ]
     # no step more or less than in three phases that all get longer: 120 + 64 sqrt(k)
     assert of_teacher(25) + of_student(25) + config.adapt_steps(25) == 120 + 64 * 5
+    assert [config.self_train_steps(k) for k in (5, 25)] == [78, 100]
     assert FitConfig(instant=True).adapt_steps(25) == 0
     assert FitConfig(effort=0.5).adapt_steps(80) == 130
     support = square_support(9)

@@ -33,7 +33,7 @@ MIRRORED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
 class SelfTrain(Adapt):
-    """Goes on where ``before`` ends: as many steps once more, half of their views of images without annotation.
+    """Goes on where ``before`` ends: more steps, half of their views of images without annotation.
 
     With fewer images than ``MOST`` the steps are fewer in proportion, so that none is learnt by heart.
 
@@ -47,6 +47,8 @@ class SelfTrain(Adapt):
         Makes views of images and their masks, as ``before.views`` are of the support.
     mirrors
         Whether those are mirrored left to right, and upside down.
+    steps
+        With ``MOST`` images.
     """
 
     name = "self-train"
@@ -57,8 +59,10 @@ class SelfTrain(Adapt):
         images: Sequence[Tensor],
         views_of: Callable[[Sequence[Tensor], Sequence[Tensor]], Views],
         mirrors: tuple[bool, bool] = BOTH,
+        *,
+        steps: int,
     ) -> None:
-        steps = max(1, round(before.steps * min(1.0, len(images) / MOST)))
+        steps = max(1, round(steps * min(1.0, len(images) / MOST)))
         super().__init__(before.student, before.tail, before.views, before.probes, steps=steps, jitter=before.jitter)
         self.images = images
         self.answers: list[Tensor] = []
