@@ -11,8 +11,8 @@ from distillfss.errors import UsageError
 INSTANT_VIEWS = 20
 """Augmented views that an instant model's probe is solved from, beside the images themselves."""
 FEW, MOST_ADAPT_STEPS = 5, 260
-"""Images up to which all phases of a fit get longer with every image. What there is more to learn from more images is
-for the backbone, where it learns: they make adaptation alone longer, up to so many steps."""
+"""Images of a class up to which all phases of a fit get longer with every image. What there is more to learn from more
+is for the backbone, where it learns: they make adaptation alone longer, up to so many steps."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -144,24 +144,22 @@ class FitConfig:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")
 
-    def transfer_steps(self, shots: int, *, learns: bool = True) -> int:
-        """Steps of the teacher's fine-tuning for this many support images, with a backbone that learns or does not."""
-        return self._steps(40, 16, min(shots, FEW) if learns else shots)
+    def transfer_steps(self, shots: int, few: float | None = None) -> int:
+        """Steps of the teacher's fine-tuning for this many support images; those beyond ``few`` add none."""
+        return self._steps(40, 16, shots if few is None else min(shots, few))
 
-    def distill_steps(self, shots: int, *, learns: bool = True) -> int:
-        """Steps of distillation for this many support images, with a backbone that learns or does not."""
-        return self._steps(20, 40, min(shots, FEW) if learns else shots)
+    def distill_steps(self, shots: int, few: float | None = None) -> int:
+        """Steps of distillation for this many support images; those beyond ``few`` add none."""
+        return self._steps(20, 40, shots if few is None else min(shots, few))
 
-    def adapt_steps(self, shots: int, *, learns: bool = True) -> int:
-        """Steps of student and backbone together for this many support images, or of the student beside a fixed one."""
-        if not learns or shots <= FEW:
-            return self._steps(60, 8, shots)
-        # 60 + 8 sqrt(5), and all that the phases together would have more of
-        return min(self._steps(MOST_ADAPT_STEPS, 0, shots), self._steps(60 - 56 * FEW**0.5, 64, shots))
+    def adapt_steps(self, shots: int, few: float | None = None) -> int:
+        """Steps of student and backbone together for this many support images.
 
-    def self_train_steps(self, shots: int) -> int:
-        """Steps that learn from images without annotation too, beside this many support images."""
-        return self._steps(60, 8, shots)
+        Those beyond ``few`` add the steps that they add to no other phase, up to ``MOST_ADAPT_STEPS`` in all.
+        """
+        few = shots if few is None else min(shots, few)
+        most = max(60 + 8 * few**0.5, MOST_ADAPT_STEPS)
+        return min(self._steps(most, 0, shots), self._steps(60 - 56 * few**0.5, 64, shots))
 
     def adapt_share(self, shots: int) -> float:
         """How far of the way that student and backbone went together is kept."""
@@ -172,7 +170,7 @@ class FitConfig:
         """Whether the backbone's later stages are to be learnt, where it has such."""
         return self.backbone_rate > 0 and not self.instant
 
-    def _steps(self, base: int, slope: int, shots: int) -> int:
+    def _steps(self, base: float, slope: float, shots: float) -> int:
         if self.instant:
             return 0
         # more images hold more to learn, but much less than in proportion

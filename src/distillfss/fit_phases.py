@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from distillfss.config import FEW
 from distillfss.errors import UsageError
 from distillfss.fit_preparation import Preparation
 from distillfss.models.tail import FixedTail, LearningTail, Tail
@@ -79,6 +80,15 @@ def validation_of(ready: Preparation) -> CrossValidation:
     return validation
 
 
+def few_of(ready: Preparation) -> float:
+    """Images beyond which more make adaptation alone longer: where the backbone learns, ``FEW`` of every class."""
+    images = len(ready.support)
+    if not ready.learns:
+        return images
+    fewest = min((count for count in ready.support.shots().values() if count), default=FEW)
+    return images * min(1.0, FEW / fewest)
+
+
 def _transfer(ready: Preparation) -> Transfer:
     config = ready.config
     return Transfer(
@@ -86,7 +96,7 @@ def _transfer(ready: Preparation) -> Transfer:
         ready.pool,
         ready.probes,
         ready.ways,
-        steps=config.transfer_steps(len(ready.support), learns=ready.learns) if config.use_teacher else 0,
+        steps=config.transfer_steps(len(ready.support), few_of(ready)) if config.use_teacher else 0,
         queries=config.queries(ready.ways),
         shots=config.episode_shots,
         crop=config.crop,
@@ -103,7 +113,7 @@ def _distill(ready: Preparation, *, whole_views: bool) -> Distill:
         ready.pool,
         ready.plain,
         ready.probes,
-        steps=config.distill_steps(len(ready.support), learns=ready.learns),
+        steps=config.distill_steps(len(ready.support), few_of(ready)),
         batch=config.batch(ready.ways),
         shots=config.answer_shots,
         # what crops lose, the whole views of adaptation bring back
@@ -123,7 +133,7 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
         batch = config.adapt_batch
         return ViewPool(seen, tail.encode_head, seed=seed, capacity=batch, refresh=batch)
 
-    steps = config.adapt_steps(len(ready.support), learns=ready.learns)
+    steps = config.adapt_steps(len(ready.support), few_of(ready))
     seen = views(augmenter, config.seed)
     adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter, rivals=ready.rivals)
     if not unlabeled:
@@ -132,5 +142,5 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
     def views_of(images: Sequence[Tensor], masks: Sequence[Tensor]) -> ViewPool:
         return views(augmenter.of(images, masks), config.seed + 1)
 
-    again = config.self_train_steps(len(ready.support))
+    again = config.adapt_steps(len(ready.support))  # as measured, with few images or many
     return [adapt, SelfTrain(adapt, unlabeled, views_of, augmenter.mirrors, steps=again)]

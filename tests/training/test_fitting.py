@@ -16,6 +16,7 @@ from distillfss import FitConfig, Segmenter, SupportSet, fit
 from distillfss.errors import FitInterrupted, UsageError
 from distillfss.fit_run import FitRun, Progress
 from distillfss.models.composite import draws_details
+from distillfss.support import Sample
 from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import FINAL_SHARE, WARM_UP_STEPS, learning_rate
 from distillfss.training.state import load_state, save_state
@@ -128,8 +129,11 @@ def test_resuming_anywhere_gives_the_uninterrupted_model(tmp_path, scene, stop_a
 
 def test_more_than_five_images_make_adaptation_alone_longer_where_the_backbone_learns():
     config = FitConfig()
-    of_teacher, of_student = config.transfer_steps, config.distill_steps
-    assert [(of_teacher(k), of_student(k), config.adapt_steps(k)) for k in (1, 5, 6, 25, 80)] == [
+
+    def steps(images: int, few: float | None = 5) -> tuple[int, int, int]:
+        return tuple(phase(images, few) for phase in (config.transfer_steps, config.distill_steps, config.adapt_steps))
+
+    assert [steps(images) for images in (1, 5, 6, 25, 80)] == [
         (56, 60, 68),
         (76, 109, 78),
         (76, 109, 92),
@@ -137,14 +141,18 @@ def test_more_than_five_images_make_adaptation_alone_longer_where_the_backbone_l
         (76, 109, 260),
     ]
     # no step more or less than in three phases that all get longer: 120 + 64 sqrt(k)
-    assert of_teacher(25) + of_student(25) + config.adapt_steps(25) == 120 + 64 * 5
-    assert [config.self_train_steps(k) for k in (5, 25)] == [78, 100]
-    assert FitConfig(instant=True).adapt_steps(25) == 0
-    assert FitConfig(effort=0.5).adapt_steps(80) == 130
+    assert sum(steps(25)) == sum(steps(25, None)) == 120 + 64 * 5
+    assert steps(25, None) == (120, 220, 100)
+    assert FitConfig(instant=True).adapt_steps(25, 5) == 0
+    assert FitConfig(effort=0.5).adapt_steps(80, 5) == 130
     support = square_support(9)
     learning, frozen = (FitRun(support, replace(QUICK, backbone_rate=rate), lambda _: None) for rate in (2e-4, 0.0))
     assert [phase.steps for phase in learning._phases] == [8, 11, 13]
     assert [phase.steps for phase in frozen._phases] == [9, 14]
+    # nine images of three classes each in its own three are few
+    samples = [Sample(s.name, s.image, s.mask * np.uint8(1 + n % 3)) for n, s in enumerate(support.samples)]
+    of_three = FitRun(SupportSet(samples, ("a", "b", "c")), QUICK, lambda _: None)
+    assert [phase.steps for phase in of_three._phases] == [9, 14, 8]
 
 
 def test_what_fine_tuning_leaves_of_the_cross_validation_comes_after_it():

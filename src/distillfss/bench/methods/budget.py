@@ -19,10 +19,9 @@ FAVOUR = 1.15
 
 
 def fit_steps(settings: MethodSettings, images: int) -> int:
-    """Steps that our own fit would take with as many support images, all phases together and none of them cut short."""
+    """Steps that our own fit takes with as many support images, all phases together."""
     config = FitConfig(effort=settings.effort)
-    phases = (config.transfer_steps, config.distill_steps, config.adapt_steps)
-    return sum(steps(images, learns=False) for steps in phases)
+    return config.transfer_steps(images) + config.distill_steps(images) + config.adapt_steps(images)
 
 
 def steps_in_budget(settings: MethodSettings, images: int, step_seconds: float, multiple: float = 1.0) -> int:
