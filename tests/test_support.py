@@ -61,7 +61,10 @@ def test_support_set_of_a_folder(folder: Path) -> None:
         assert sample.image.dtype == sample.mask.dtype == np.uint8
         assert sample.image.shape == (*sample.mask.shape, 3)
     (notice,) = support.notices
-    assert notice.startswith(f"{folder / 'masks' / 'c.png'}: holds no foreground")
+    assert notice == (
+        f"{folder / 'masks' / 'c.png'}: holds no foreground, only 255 (not to be counted); "
+        "if 255 is the class, as in black-and-white masks, use 1 in all masks; else annotate the image"
+    )
 
 
 def test_labelled_folder_reads_the_same_pairs(folder: Path) -> None:

@@ -28,7 +28,15 @@ from distillfss.io.labelled import (
     opening_notices,
     read_pair,
 )
-from distillfss.io.legend import MAX_CLASSES, Legend, foreground_names, is_binary, made_names, unnamed_value
+from distillfss.io.legend import (
+    MAX_CLASSES,
+    Legend,
+    foreground_names,
+    is_binary,
+    made_names,
+    unnamed_value,
+    without_foreground,
+)
 from distillfss.io.masks import IGNORE, mask_from_array
 from distillfss.io.pairs import Drawn, Pair
 from distillfss.metrics import resize_mask
@@ -197,8 +205,8 @@ class SupportSet:
             )
         for each, place in zip(values, places, strict=True):
             if not set(each) - {0, IGNORE}:
-                holds = "no foreground, only 255 (not to be counted)" if IGNORE in each else "no foreground"
-                notices.append(f"{place}: holds {holds}; if that is not meant, annotate the image")
+                problem, cure = without_foreground(each)
+                notices.append(f"{place}: {problem}; {cure[:1].lower()}{cure[1:]}")
         reading = {"bands": legend.bands and list(legend.bands), "range": legend.value_range and [*legend.value_range]}
         return cls(samples, names, notices, {key: value for key, value in reading.items() if value is not None})
 

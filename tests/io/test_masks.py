@@ -110,6 +110,14 @@ def test_wide_integers_that_fit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(saved(tmp_path, png16(MASK[..., None]), "m.png")), MASK)
 
 
+def test_black_and_white_of_16_bits_is_that_of_8(tmp_path: Path) -> None:
+    white = np.equal(MASK, MASK.max())
+    deep = white * np.uint16(65535)
+    np.testing.assert_array_equal(read_mask(saved(tmp_path, png16(deep[..., None]), "m.png")), white * np.uint8(255))
+    deep[0, 0] = 1
+    assert "the value 65535" in refused(saved(tmp_path, png16(deep[..., None]), "n.png")).problem
+
+
 def test_values_above_255_or_below_0_are_refused(tmp_path: Path) -> None:
     error = refused(saved(tmp_path, png16(np.array([[[0], [1], [300]]])), "instances.png"))
     assert "the value 300" in error.problem

@@ -13,7 +13,7 @@ from distillfss.checking.findings import Finding, from_fault
 from distillfss.checking.inspecting import Look, Shrink, class_counts, look_at
 from distillfss.errors import DataError
 from distillfss.io.annotations import Annotations, read_annotations
-from distillfss.io.legend import MAX_CLASSES, META, is_binary, made_names, unnamed_value
+from distillfss.io.legend import MAX_CLASSES, META, is_binary, made_names, unnamed_value, without_foreground
 from distillfss.io.masks import IGNORE
 
 Tell = Callable[[int, int], None]
@@ -138,8 +138,7 @@ def _of_values(look: Look, folder: Inspection) -> list[Finding]:
         return [from_fault(fault, "unknown-class", mask, look.pair.image)]
     if any(value and (value != IGNORE or folder.binary) for value in look.values):
         return []
-    holds = "no foreground, only 255 (not to be counted)" if IGNORE in look.values else "no foreground"
-    return [Finding("empty-mask", mask, f"holds {holds}", "Annotate the image if something is in it", look.pair.image)]
+    return [Finding("empty-mask", mask, *without_foreground(look.values), look.pair.image)]
 
 
 def _depths(looks: Sequence[Look], root: Path) -> list[Finding]:

@@ -159,6 +159,14 @@ def is_binary(
     )
 
 
+def without_foreground(values: Iterable[int]) -> tuple[str, str]:
+    """What to say of a mask that holds no class: the problem and its cure."""
+    if IGNORE in values:
+        problem = "holds no foreground, only 255 (not to be counted)"
+        return problem, "If 255 is the class, as in black-and-white masks, use 1 in all masks; else annotate the image"
+    return "holds no foreground", "Annotate the image if something is in it"
+
+
 def unnamed_value(
     values: Iterable[int], names: Sequence[str], path: Path | None, *, made: bool = False
 ) -> DataError | None:

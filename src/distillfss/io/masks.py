@@ -51,7 +51,8 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     """Read a mask file as class indices, uint8 (H, W), upright.
 
     Grey values are taken as they are, a palette picture by its indices, 1-bit as 0 and 1; RGB with equal channels
-    counts as grey, 16 bits are fine while no value exceeds 255. EXIF orientation is applied.
+    counts as grey, 16 bits are fine while no value exceeds 255; black and white of 16 bits (0 and 65535) is that of 8
+    (0 and 255). EXIF orientation is applied.
 
     Raises
     ------
@@ -161,6 +162,8 @@ def _in_range(values: NDArray[np.generic], path: Path | None) -> NDArray[np.uint
     low, high = int(values.min()), int(values.max())
     if low < 0:
         raise DataError(f"a mask with the negative value {low}", cure="Use 255 for pixels to ignore", path=path)
+    if high == 0xFFFF and np.isin(values, (0, 0xFFFF)).all():
+        return np.where(values, IGNORE, 0).astype(np.uint8)
     if high > IGNORE:
         raise DataError(
             f"a mask with the value {high}; class indices end at 254, 255 means ignore",
