@@ -161,6 +161,10 @@ class FitConfig:
         most = max(60 + 8 * few**0.5, MOST_ADAPT_STEPS)
         return min(self._steps(most, 0, shots), self._steps(60 - 56 * few**0.5, 64, shots))
 
+    def distill_share(self, shots: int) -> float:
+        """How far of the way that distillation takes the student from its teacher is kept: all with ``FEW`` images."""
+        return min(1.0, shots / FEW)
+
     def adapt_share(self, shots: int) -> float:
         """How far of the way that student and backbone went together is kept."""
         return shots / (shots + self.adapt_prior)

@@ -90,13 +90,15 @@ def few_of(ready: Preparation) -> float:
 
 
 def _transfer(ready: Preparation) -> Transfer:
-    config = ready.config
+    config, images = ready.config, len(ready.support)
+    # of a single image, query and support would be two views: to tell copies again is not what it is to learn
+    learns = config.use_teacher and not (images == 1 and ready.well_begun)
     return Transfer(
         ready.teacher,
         ready.pool,
         ready.probes,
         ready.ways,
-        steps=config.transfer_steps(len(ready.support), few_of(ready)) if config.use_teacher else 0,
+        steps=config.transfer_steps(images, few_of(ready)) if learns else 0,
         queries=config.queries(ready.ways),
         shots=config.episode_shots,
         crop=config.crop,

@@ -175,6 +175,11 @@ class Preparation:
         return members[0].mixer if isinstance(members[0], Student) else None
 
     @property
+    def well_begun(self) -> bool:
+        """Whether the teacher was meta-trained and is asked, so that the student starts as a usable model."""
+        return self.config.use_teacher and self.beside is None and self.start.name != SCRATCH
+
+    @property
     def learns(self) -> bool:
         """Whether the backbone's later stages are to learn; beside another model, whose classes rest on them, never."""
         return self.config.backbone_learns and self.beside is None and self.backbone.tail_from is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.adapt import Adapt
 from distillfss.training.cross_validation import CrossValidation
+from distillfss.training.distill import Distill
 from distillfss.training.lanes import at_once
 from distillfss.training.loop import PhaseRunner
 from distillfss.training.pool import Batch
@@ -137,6 +139,8 @@ class FitRun:
             message = ""
         elif not self._runner.done:
             message = f"loss {self._step():.3f}"
+            if self._runner.done and isinstance(self._phases[self._phase], Distill):
+                self._go_back_to_teacher()
         if self._runner.done and not self._last:
             if not self.handed_over:
                 self._hand_over()
@@ -176,6 +180,17 @@ class FitRun:
         else:
             self.student.mixer.load_state_dict(self.teacher.mixer.state_dict())
             self.student.get_buffer("probe").copy_(self.ready.probe)
+
+    @torch.no_grad()
+    def _go_back_to_teacher(self) -> None:
+        """Of what distillation made of the student, so much is kept as so few images can teach."""
+        share = self.config.distill_share(len(self.support))
+        if share == 1 or not self.ready.well_begun:
+            return
+        start = copy.deepcopy(self.student)
+        start.take_over(self.teacher, self.whole_support(), self.config.seed)
+        for own, before in zip(self.student.parameters(), start.parameters(), strict=True):
+            own.copy_(before.lerp(own, share))
 
     def whole_support(self) -> SupportTokens:
         """Every support image, unaugmented, as the teacher sees it."""

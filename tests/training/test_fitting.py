@@ -21,6 +21,7 @@ from distillfss.training.interrupt import graceful_interrupt
 from distillfss.training.loop import FINAL_SHARE, WARM_UP_STEPS, learning_rate
 from distillfss.training.state import load_state, save_state
 
+STARTS = "auto", "scratch"
 QUICK = FitConfig(size=96, effort=0.1, pool_views=6, distill_batch=3)
 
 
@@ -211,6 +212,38 @@ def test_a_part_of_the_way_is_gone_back():
             torch.testing.assert_close(tensor, wanted, rtol=1e-4, atol=1e-6)
             moved += not torch.equal(before[name], all_the_way[name])
     assert moved > 50
+
+
+@pytest.mark.parametrize(("rate", "images"), [(2e-4, 2), (0.0, 2), (0.0, 5)])
+def test_with_fewer_than_five_images_a_part_of_distillation_is_taken_back(monkeypatch, rate, images):
+    """Two images: two fifths of the way, in every weight of the student, and none of what was never learnt."""
+    config = replace(QUICK, backbone_rate=rate, estimate=False)
+    ends, start = {}, {}
+    for share in (1.0, None):
+        run = FitRun(square_support(images), config, lambda _: None)
+        if share is not None:
+            monkeypatch.setattr(FitConfig, "distill_share", lambda self, shots: 1.0)
+        while not run.handed_over:
+            run.advance()
+        start = {name: tensor.clone() for name, tensor in run.student.state_dict().items()}
+        while not (run.adapts or run.done):
+            run.advance()
+        ends[share] = {name: tensor.clone() for name, tensor in run.student.state_dict().items()}
+        monkeypatch.undo()
+    kept, moved = images / 5, 0
+    for name, tensor in ends[None].items():
+        wanted = (1 - kept) * start[name] + kept * ends[1.0][name]
+        torch.testing.assert_close(tensor, wanted, rtol=1e-4, atol=1e-6)
+        moved += not torch.equal(start[name], ends[1.0][name])
+    assert moved > 20
+
+
+def test_a_meta_trained_teacher_learns_nothing_from_one_image_alone():
+    """Query and support would be views of one picture; a teacher from scratch has nothing better."""
+    steps = [FitRun(square_support(1), replace(QUICK, init=init), lambda _: None)._phases[0].steps for init in STARTS]
+    assert steps == [0, QUICK.transfer_steps(1)]
+    two = FitRun(square_support(2), QUICK, lambda _: None)
+    assert two._phases[0].steps == QUICK.transfer_steps(2)
 
 
 @pytest.mark.parametrize("knobs", [{"backbone_rate": 0.0}, {"instant": True}])

@@ -27,8 +27,8 @@ MANY_TOKENS = 2048
 class Transfer:
     """The first phase of a fit: one loss per step, over views of the support.
 
-    With a single image there is no other to be its support, so two different views of it stand in for query and
-    support.
+    With a single image there is no other to be its support: two different views of it stand in for query and support,
+    which is better than nothing for a teacher from scratch, and worse than no step for one that was meta-trained.
 
     Parameters
     ----------
