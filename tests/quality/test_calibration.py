@@ -36,14 +36,14 @@ def test_it_is_a_normal_posterior_in_logits():
     """Against numerical integration of prior times likelihood."""
     outcome = seen(0.42, images=7, error=0.06)
     grid = np.linspace(-8, 8, 160_001)
-    measured = logit(0.42) + 0.5 * 5 / 7 + 0.1
+    measured = logit(0.42) + 0.5 * 5 / 7 + 0.1 + 0.2 * 2 / 7
     error = math.hypot(0.06 / (0.42 * 0.58), c.NOISE / math.sqrt(7))
     prior = math.hypot(c.OF_TASK, c.OF_CLASS)
     log = -((grid - c.TYPICAL) ** 2) / (2 * prior**2) - (grid - measured) ** 2 / (2 * error**2)
     density = np.exp(log - log.max())
     mean = float((density * grid).sum() / density.sum())
     deviation = math.hypot(math.sqrt(float((density * (grid - mean) ** 2).sum() / density.sum())), NEW)
-    found = one(outcome, Gain(0.5, backbone=0.1))
+    found = one(outcome, Gain(0.5, backbone=0.1, longer=0.2))
     assert logit(found.iou) == pytest.approx(mean, abs=1e-6)
     assert logit(found.high) == pytest.approx(mean + c.QUANTILE * deviation, abs=1e-4)
     assert logit(found.low) == pytest.approx(mean - c.QUANTILE * deviation, abs=1e-4)

@@ -56,17 +56,21 @@ class Gain:
         From steps and images.
     backbone
         From a backbone that learnt: worth as much with many images.
+    longer
+        From its learning longer with many images: worth all of it with endlessly many.
     """
 
     more: float
     backbone: float = 0.0
+    longer: float = 0.0
 
     def of(self, images: int) -> float:
         """For a class that this many images show."""
-        return self.more * min(1.0, WHOLE_GAIN_UP_TO / images) + self.backbone
+        few = min(1.0, WHOLE_GAIN_UP_TO / images)
+        return self.more * few + self.backbone + self.longer * (1 - few)
 
 
-INSTANT, FROZEN, LEARNING = Gain(0.0), Gain(0.6), Gain(0.6, backbone=0.3)
+INSTANT, FROZEN, LEARNING = Gain(0.0), Gain(0.6), Gain(0.6, backbone=0.3, longer=0.15)
 """Of a model without steps (its folds are the teacher that it is made of); of whole fits, on a backbone that stays as
 it is and on one that learns."""
 
