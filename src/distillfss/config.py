@@ -13,6 +13,8 @@ INSTANT_VIEWS = 20
 FEW, MOST_ADAPT_STEPS = 5, 260
 """Images of a class up to which all phases of a fit get longer with every image. What there is more to learn from more
 is for the backbone, where it learns: they make adaptation alone longer, up to so many steps."""
+HARDLY_ANY = 2
+"""Images up to which what they make of a student holds for little else: k of them keep k / ``FEW`` of it."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -162,8 +164,8 @@ class FitConfig:
         return min(self._steps(most, 0, shots), self._steps(60 - 56 * few**0.5, 64, shots))
 
     def distill_share(self, shots: int) -> float:
-        """How far of the way that distillation takes the student from its teacher is kept: all with ``FEW`` images."""
-        return min(1.0, shots / FEW)
+        """How far of the way that distillation takes the student from its teacher is kept."""
+        return shots / FEW if shots <= HARDLY_ANY else 1.0
 
     def adapt_share(self, shots: int) -> float:
         """How far of the way that student and backbone went together is kept."""

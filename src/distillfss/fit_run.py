@@ -183,7 +183,7 @@ class FitRun:
 
     @torch.no_grad()
     def _go_back_to_teacher(self) -> None:
-        """Of what distillation made of the student, so much is kept as so few images can teach."""
+        """Of what distillation made of the student, one or two images keep only a part."""
         share = self.config.distill_share(len(self.support))
         if share == 1 or not self.ready.well_begun:
             return
