@@ -7,6 +7,7 @@ import io
 import pytest
 
 from distillfss.cli import display as module
+from distillfss.cli import options
 from distillfss.cli.display import Bars, Display, display
 
 
@@ -80,3 +81,7 @@ def test_bars_go_to_standard_error(capsys: pytest.CaptureFixture[str], monkeypat
     for expected in ("reading support", "distilling", "9/9", "note: [b]brackets[/b] stay", "✓"):
         assert expected in shown
     assert capsys.readouterr().out == ""
+
+
+def test_one_image_is_no_images():
+    assert [options.images(count) for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

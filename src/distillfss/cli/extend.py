@@ -203,7 +203,9 @@ def _print(report: dict[str, Any], out: Path, new: NewClasses | None) -> None:
         click.echo(f"removed    {', '.join(report['removed'])}")
     if new is not None:
         shots = ", ".join(f"{entry['class']} in {entry['images']}" for entry in report["added"])
-        click.echo(f"added      in {options.duration(report['seconds'])} from {len(new.support)} images ({shots})")
+        click.echo(
+            f"added      in {options.duration(report['seconds'])} from {options.images(len(new.support))} ({shots})"
+        )
         known = [
             f"{entry['class']} {100 * entry['iou']:.1f} %" for entry in report["added"] if entry["iou"] is not None
         ]

@@ -358,7 +358,7 @@ def _print(report: dict[str, Any], out: Path) -> None:
     click.echo(f"classes    {', '.join(report['class_names'])}")
     count = report["training"]["unlabeled"]
     beside = f", and {count} without annotation" if count else ""
-    learnt = f"from {report['support']['images']} images ({shots}){beside}"
+    learnt = f"from {options.images(report['support']['images'])} ({shots}){beside}"
     click.echo(f"learnt     in {options.duration(report['seconds'])} {learnt}")
     if on_support is not None:
         click.echo(f"on these   {100 * on_support:.1f} % foreground IoU (says that it learnt, not how good it is)")

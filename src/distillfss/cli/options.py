@@ -136,6 +136,11 @@ def megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
+def images(count: int) -> str:
+    """For people: ``1 image``, ``5 images``."""
+    return f"{count} image{'s' * (count != 1)}"
+
+
 def duration(seconds: float) -> str:
     """``47 s`` or ``3 min 20 s``."""
     whole = round(seconds)
