@@ -133,8 +133,7 @@ def _print_folder(folder: Inspection) -> None:
     rows = folder.classes()
     classes = ", ".join(f"{row['name']} in {row['images']} ({100 * row['share']:.3g} %)" for row in rows[:6])
     more = f" and {len(rows) - 6} more" if len(rows) > 6 else ""
-    count = len(folder.looks)
-    click.echo(one_line(f"{folder.root}: {count} image{'s' * (count != 1)}, {folder.annotations.format}"))
+    click.echo(one_line(f"{folder.root}: {options.images(len(folder.looks))}, {folder.annotations.format}"))
     click.echo(one_line(f"classes (share of what is marked): {classes}{more}"))
     for notice in folder.annotations.notices:
         click.echo(one_line(f"note: {notice}"))
