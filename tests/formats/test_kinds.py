@@ -13,9 +13,11 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from rasterio.transform import from_origin
 
+from distillfss.errors import DataError
 from distillfss.formats.dispatch import special_handler
 from distillfss.io.files import list_images
 from distillfss.io.kinds import VIDEO_SUFFIXES, Kind, kind_of, tiff_layout
+from distillfss.io.special import special_size
 
 PLACE = {"crs": "EPSG:32633", "transform": from_origin(500000, 5000000, 0.5, 0.5)}
 
@@ -83,3 +85,13 @@ def test_whatever_cannot_be_read_is_left_to_the_picture_reader(tmp_path: Path) -
     for name in ("loop.tif", "short.tif", "empty", "pipe", "missing", "."):
         assert kind_of(tmp_path / name) is Kind.PICTURE
         assert special_handler(tmp_path / name) is None
+
+
+def test_sizes_of_files_that_pillow_does_not_read(tmp_path: Path) -> None:
+    assert special_size(tiff(tmp_path / "map.tif", **PLACE)) == (30, 40)
+    assert special_size(tiff(tmp_path / "deep.tif", count=8, dtype="float32", BIGTIFF="YES")) == (30, 40)
+    assert special_size(Path(get_testdata_file("JPEG2000.dcm"))) == (1024, 256)
+    assert special_size(tiff(tmp_path / "picture.tif")) is None
+    (tmp_path / "no.dcm").write_bytes(b"\0" * 200)
+    with pytest.raises(DataError, match=r"no\.dcm: holds no image"):
+        special_size(tmp_path / "no.dcm")

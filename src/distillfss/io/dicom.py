@@ -164,6 +164,17 @@ def frames_in(path: Path) -> int:
         return int(header.get("NumberOfFrames") or 1)
 
 
+def size_in(path: Path) -> tuple[int, int]:
+    """(height, width) of a file's frames, without reading them. Raises ``DataError`` if it is damaged or no image."""
+    pydicom = optional("pydicom", path)
+    with reading(path):
+        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+        height, width = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    if height < 1 or width < 1:
+        raise DataError("holds no image", cure="Leave it out", path=path)
+    return height, width
+
+
 def through_window(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:
     """A window of the DICOM standard (PS3.3, C.11.2.1.2 and C.11.2.1.3), as 0...1."""
     if function == "SIGMOID":

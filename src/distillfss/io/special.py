@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distillfss.io.kinds import Kind, kind_of
+from distillfss.io.kinds import Kind, kind_of, tiff_layout
 
 Range = tuple[float, float]
 Reader = Callable[[Path, Sequence[int] | None, Range | None], tuple[NDArray[np.uint8], tuple[str, ...]]]
@@ -21,6 +21,26 @@ def special_reader(path: Path) -> Reader | None:
     if kind is Kind.RASTER:
         return _raster
     return _dicom if kind is Kind.DICOM else None
+
+
+def special_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of a GeoTIFF or DICOM file, from its header; None for whatever ``read_image`` reads itself.
+
+    Raises
+    ------
+    DataError
+        It is a damaged DICOM file, or pydicom is not installed.
+    """
+    kind = kind_of(path)
+    if kind is Kind.RASTER:
+        with path.open("rb") as file:
+            layout = tiff_layout(file)
+        return None if layout is None else (layout.height, layout.width)
+    if kind is Kind.DICOM:
+        from distillfss.io.dicom import size_in
+
+        return size_in(path)
+    return None
 
 
 def _raster(
