@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from PIL import Image
+from rasterio.transform import from_origin
 
+from distillfss.backbones import load_backbone
 from distillfss.cli import main
 from distillfss.errors import DataError, UsageError
+from distillfss.io.decode import read_image
 from distillfss.picking import cache, pick, picking
 from distillfss.picking.descriptors import comparable, described_layers
 from distillfss.picking.uncertainty import uncertainty
@@ -121,6 +126,42 @@ def test_an_unchanged_image_is_looked_at_once(folder, monkeypatch):
     assert len(looked) == 26
     Image.fromarray(draw("blobs", 0)).save(folder / "blobs00.png")
     assert [p.path for p in pick(folder, 4).picks] == [p.path for p in first.picks]
+
+
+def test_two_names_of_one_file_do_not_shift_the_features_of_those_after_them(folder, tmp_path):
+    (folder / "blobs00_link.png").symlink_to("blobs00.png")
+    network = load_backbone("efficientnet_lite0")
+    for _ in range(2):  # anew, and from the cache
+        store = cache.DescriptorCache(tmp_path / "features", "one")
+        paths = [*sorted(folder.iterdir()), folder / "gone.png"]
+        known, rows, failed = picking._descriptors(paths, lambda p: read_image(p).pixels, network, store, print)
+        assert known == paths[:-1]
+        assert [path for path, _ in failed] == paths[-1:]
+        for path, row in zip(known, rows, strict=True):
+            np.testing.assert_array_equal(row, picking.describe(network, read_image(path).pixels))
+
+
+def test_maps_are_read_with_the_bands_of_the_model(tmp_path):
+    class OfBand4:
+        summary: ClassVar = {"reading": {"bands": [4]}}
+
+        def logits(self, pixels: np.ndarray) -> torch.Tensor:
+            seen.append(int(pixels.max()))
+            return torch.zeros(1, 2, 4, 4)
+
+    for number in range(3):
+        bands = np.zeros((4, 64, 64), np.uint8)
+        bands[3] = 100 + number
+        place = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, 1, 1)}
+        profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 4, "dtype": "uint8", **place}
+        with rasterio.open(tmp_path / f"{number}.tif", "w", photometric="MINISBLACK", **profile) as dataset:
+            dataset.write(bands)
+    seen: list[int] = []
+    pick(tmp_path, 1, model=OfBand4(), cache=tmp_path / "features")
+    assert seen == [100, 101, 102]
+    seen.clear()
+    pick(tmp_path, 1, model=OfBand4(), cache=tmp_path / "features", bands=[1, 2, 3])
+    assert seen == [0, 0, 0]
 
 
 def test_a_damaged_cache_counts_as_empty(tmp_path):

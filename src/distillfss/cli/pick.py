@@ -19,6 +19,7 @@ from distillfss.io.files import atomic_write
 if TYPE_CHECKING:
     import numpy as np
 
+    from distillfss.io.legend import Legend
     from distillfss.picking import Selection
 
 SHEET, LIST = "contact_sheet.jpg", "picked.csv"
@@ -57,15 +58,19 @@ def command(
         check_new_folder(out)
     with display() as show:
         show.update("loading")
+        from distillfss.io.legend import Legend, read_legend
         from distillfss.picking import pick
 
+        legend = Legend() if support is None else read_legend(support)
         selection = pick(
             images,
             count,
-            annotated=_pictures(support),
+            annotated=_pictures(support, legend),
             model=None if model is None else _load(model, device, show),
             device=device,
             seed=seed,
+            bands=legend.bands,
+            value_range=legend.value_range,
             progress=show.update,
         )
         if out is not None:
@@ -84,7 +89,7 @@ def _load(model: Path, device: str, show: Display) -> Any:
     return load_model(model, device, show)
 
 
-def _pictures(support: Path | None) -> list[np.ndarray]:
+def _pictures(support: Path | None, legend: Legend) -> list[np.ndarray]:
     """The annotated images, without a look at the masks; all images where nothing is annotated in a known format."""
     if support is None:
         return []
@@ -95,8 +100,10 @@ def _pictures(support: Path | None) -> list[np.ndarray]:
     folder = support / "images"
     name, _ = detect_format(support)
     if name != "index-png" and FORMATS[name].detect(support):
-        return [read_image(pair.image).pixels for pair in read_annotations(support, format=name).pairs]
-    return [read_image(path).pixels for path in list_images(folder if folder.is_dir() else support)]
+        paths = [pair.image for pair in read_annotations(support, format=name).pairs]
+    else:
+        paths = list_images(folder if folder.is_dir() else support)
+    return [read_image(path, legend.bands, legend.value_range).pixels for path in paths]
 
 
 def check_new_folder(folder: Path) -> None:

@@ -41,8 +41,11 @@ class DescriptorCache:
         self._new = 0
 
     def get(self, image: Path) -> NDArray[np.float32] | None:
-        """The descriptor of this file as it is now, if it is known."""
-        return self._known.get(file_key(image))
+        """The descriptor of this file as it is now; None if it is not known, or the file not there."""
+        try:
+            return self._known.get(file_key(image))
+        except DataError:
+            return None
 
     def put(self, image: Path, descriptor: NDArray[np.float32]) -> None:
         """Remember a descriptor; every so often all of them go to disk."""

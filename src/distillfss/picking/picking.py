@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from distillfss.backbones import load_backbone, weights_sha256
 from distillfss.backbones.base import Backbone
 from distillfss.errors import DataError, UsageError
+from distillfss.formats.options import FormatOptions
+from distillfss.formats.running import as_learnt
 from distillfss.io.decode import read_image
 from distillfss.io.files import list_images
 from distillfss.picking.cache import DescriptorCache, default_folder
@@ -26,7 +29,11 @@ from distillfss.runtime import resolve_device
 
 PickProgress = Callable[[str, int, int], None]
 """Told the phase, images done and images in all."""
+Read = Callable[[Path], NDArray[np.uint8]]
+"""A file to its pixels (H, W, 3); may raise a ``DataError``."""
 READ_AHEAD = 4
+VERSION = 2
+"""Of the stored descriptors: those without a number could be another image's."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ def pick(
     device: str = "auto",
     seed: int = 0,
     cache: Path | None = None,
+    bands: Sequence[int] | None = None,
+    value_range: tuple[float, float] | None = None,
     progress: PickProgress | None = None,
 ) -> Selection:
     """Choose the images worth annotating: medoids of the backbone's descriptors.
@@ -121,6 +130,8 @@ def pick(
         Decides which images are considered where there are more than 2000.
     cache
         Folder for descriptors; the user's cache folder if None.
+    bands, value_range
+        How GeoTIFF and DICOM files are read, see ``read_image``; as the model's were if None.
     progress
         Told how far it is.
 
@@ -136,9 +147,15 @@ def pick(
     tell = progress if progress is not None else lambda phase, done, total: None
     paths = list_images(images) if isinstance(images, str | Path) else [Path(path) for path in images]
     network = load_backbone(backbone, backbone_weights).to(resolve_device(device))
-    identity = f"{weights_sha256(backbone, backbone_weights)} {SIZE} {LEAST_STRIDE} {THUMBNAIL}"
+    taken = None if bands is None else tuple(bands)
+    reading = as_learnt(FormatOptions(bands=taken, value_range=value_range), model)
+    read = partial(_pixels, reading=reading)
+    identity = (
+        f"{VERSION} {weights_sha256(backbone, backbone_weights)} {SIZE} {LEAST_STRIDE} {THUMBNAIL} "
+        f"{reading.bands} {reading.value_range}"
+    )
     store = DescriptorCache(default_folder() if cache is None else cache, identity)
-    known, rows, failed = _descriptors(paths, network, store, tell)
+    known, rows, failed = _descriptors(paths, read, network, store, tell)
     if not known:
         raise DataError("none of the images can be read", cure=failed[0][1] if failed else "Give some images")
     have = [describe(network, pixels) for pixels in annotated]
@@ -152,7 +169,7 @@ def pick(
         allowed &= squared_distances(points, covered).min(1) > 1e-4
     if not allowed.any():  # nothing but strangers, or all annotated: better those than nothing
         allowed[:] = True
-    doubts = None if model is None else _doubts(model, known, tell)
+    doubts = None if model is None else _doubts(model, known, read, tell)
     chosen = medoids(
         points,
         min(count, int(allowed.sum())),
@@ -176,18 +193,19 @@ def pick(
 
 
 def _descriptors(
-    paths: Sequence[Path], network: Backbone, store: DescriptorCache, tell: PickProgress
+    paths: Sequence[Path], read: Read, network: Backbone, store: DescriptorCache, tell: PickProgress
 ) -> tuple[list[Path], list[NDArray[np.float32]], list[tuple[Path, str]]]:
     """The images that can be read, their descriptors, and what is wrong with the others."""
     known: list[Path] = []
     rows: list[NDArray[np.float32]] = []
     failed: list[tuple[Path, str]] = []
-    decoded = _read_ahead([path for path in paths if path.exists() and store.get(path) is None])
+    # asked once: two names of one file would else be decoded twice and taken from the queue once
+    stored = [store.get(path) for path in paths]
+    decoded = _read_ahead([path for path, row in zip(paths, stored, strict=True) if row is None], read)
     try:
-        for number, path in enumerate(paths):
+        for number, (path, row) in enumerate(zip(paths, stored, strict=True)):
             tell("looking at the images", number, len(paths))
             try:
-                row = store.get(path)
                 if row is None:
                     row = describe(network, next(decoded)())
                     store.put(path, row)
@@ -209,25 +227,25 @@ def _weights(doubts: NDArray[np.float64] | None, strangers: Sequence[int], count
     return weights if weights.any() else np.ones(count)
 
 
-def _doubts(model: CanDoubt, paths: Sequence[Path], tell: PickProgress) -> NDArray[np.float64]:
+def _doubts(model: CanDoubt, paths: Sequence[Path], read: Read, tell: PickProgress) -> NDArray[np.float64]:
     doubts = np.empty(len(paths))
-    for number, decoded in enumerate(_read_ahead(paths)):
+    for number, decoded in enumerate(_read_ahead(paths, read)):
         tell("asking the model", number, len(paths))
         doubts[number] = uncertainty(model, decoded())
     tell("asking the model", len(paths), len(paths))
     return doubts
 
 
-def _read_ahead(paths: Sequence[Path]) -> Iterator[Callable[[], NDArray[np.uint8]]]:
+def _read_ahead(paths: Sequence[Path], read: Read) -> Iterator[Callable[[], NDArray[np.uint8]]]:
     """Pictures in order, a few decoded ahead in a thread of their own; calling one may raise its ``DataError``."""
     waiting = iter(paths)
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(_pixels, path) for path in islice(waiting, READ_AHEAD)]
+        ahead = [pool.submit(read, path) for path in islice(waiting, READ_AHEAD)]
         while ahead:
             first = ahead.pop(0)
-            ahead += [pool.submit(_pixels, path) for path in islice(waiting, 1)]
+            ahead += [pool.submit(read, path) for path in islice(waiting, 1)]
             yield first.result
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
-    return read_image(path).pixels
+def _pixels(path: Path, reading: FormatOptions) -> NDArray[np.uint8]:
+    return read_image(path, reading.bands, reading.value_range).pixels
