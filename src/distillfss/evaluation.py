@@ -216,6 +216,8 @@ def evaluate(
     data = open_labelled(labelled)
     if hasattr(data, "named_as"):
         data = data.named_as(names)
+    if hasattr(data, "read_as"):
+        data = data.read_as(getattr(segmenter, "summary", {}).get("reading"))
     table, notices = _match(data, names)
     notices += getattr(data, "notices", ())
     total = np.zeros((2, len(names) + 1, len(names) + 1), np.int64)

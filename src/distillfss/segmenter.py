@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from distillfss.errors import ModelFileError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
+from distillfss.io.special import bands_and_range
 from distillfss.model_info import ModelInfo
 from distillfss.quality.judging import Answer, Judged
 
@@ -93,7 +94,8 @@ class Segmenter:
         Parameters
         ----------
         image
-            A path, a PIL image, or an array (H, W) or (H, W, 3), uint8 or uint16.
+            A path, a PIL image, or an array (H, W) or (H, W, 3), uint8 or uint16. GeoTIFF and DICOM files are read
+            with the bands and the range of values that the model was fitted with.
         probabilities
             Whether to return class probabilities as well.
 
@@ -109,7 +111,10 @@ class Segmenter:
         DataError
             If the image cannot be read or is no image.
         """
-        pixels = read_image(image).pixels if isinstance(image, str | Path) else to_rgb8(image)
+        if isinstance(image, str | Path):
+            pixels = read_image(image, *bands_and_range(self.summary.get("reading"))).pixels
+        else:
+            pixels = to_rgb8(image)
         return self._mask_and_probabilities(pixels) if probabilities else self._mask(pixels)
 
     def _mask(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

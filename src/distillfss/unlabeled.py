@@ -14,6 +14,7 @@ from torch import Tensor
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image, to_rgb8
 from distillfss.io.files import list_images
+from distillfss.io.special import bands_and_range
 from distillfss.preprocess import at_working_size
 
 MOST = 100
@@ -42,8 +43,7 @@ def working_images(
         If there are none, or naming one that is no picture.
     """
     if isinstance(images, str | Path):
-        how = reading or {}
-        bands, value_range = how.get("bands"), how.get("range")
+        bands, value_range = bands_and_range(reading)
         return [_small(read_image(path, bands, value_range).pixels, size) for path in spread(list_images(images))]
     if not len(images):
         raise DataError("there are no images without annotation", cure="Pass some, or none at all: None")

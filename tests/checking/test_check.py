@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+import rasterio
 from faulty import HEIGHT, WIDTH, picture, save, sound
 from pictures import exif, png16, upright
 from PIL import Image
+from pydicom.data import get_testdata_file
+from rasterio.transform import from_origin
 
 from distillfss.checking import KINDS, check
 from distillfss.checking.fixing import CHANGES, fix
@@ -252,6 +256,50 @@ def test_other_formats_are_checked_and_converted(tmp_path: Path) -> None:
     whole = np.zeros((120, 160), np.uint8)
     whole[20:100, 20:140] = 1
     np.testing.assert_array_equal(support.samples[0].mask, whole)
+
+
+def test_maps_are_looked_at_as_they_are_learnt_from(tmp_path: Path) -> None:
+    folder = tmp_path / "maps"
+    for seed in range(3):
+        image, mask = picture(seed)
+        save(folder, f"p{seed}", image, mask)
+        (folder / "images" / f"p{seed}.png").unlink()
+        bands = np.zeros((4, HEIGHT, WIDTH), np.float32)
+        bands[1:] = np.moveaxis(image, -1, 0).astype(np.float32) * 10
+        profile = {"driver": "GTiff", "height": HEIGHT, "width": WIDTH, "count": 4, "dtype": "float32"}
+        place = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, 1, 1)}
+        with rasterio.open(folder / "images" / f"p{seed}.tif", "w", **profile, **place) as dataset:
+            dataset.write(bands)
+    meta = {"classes": ["background", "disc"], "bands": [2, 3, 4], "range": [0, 2550]}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    assert found(folder) == {}
+    speck = np.zeros((HEIGHT, WIDTH), np.uint8)
+    speck[3, 4:6] = 1
+    resave(folder, "p1", lambda mask: mask | speck)
+    assert fix(check(folder), tmp_path / "new").written == 3
+    for sample in SupportSet.from_folder(tmp_path / "new").samples:
+        image, mask = picture(int(sample.name[1:]))
+        np.testing.assert_array_equal(sample.image, image)
+        np.testing.assert_array_equal(sample.mask, mask)
+    (folder / "meta.json").write_text(json.dumps({**meta, "bands": [2, 3, 5]}))
+    report = check(folder)
+    assert [(each.kind, each.problem) for each in report.findings if each.kind == "unreadable"] == 3 * [
+        ("unreadable", "bands 2,3,5 of a file with 4")
+    ]
+
+
+def test_radiographs_are_looked_at(tmp_path: Path) -> None:
+    source = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    random = np.random.default_rng(0)
+    for seed in range(2):
+        mask = np.zeros((128, 128), np.uint8)
+        mask[30:60, 30 + seed : 60] = 1
+        save(tmp_path, f"p{seed}", np.zeros((8, 8, 3), np.uint8), mask)
+        (tmp_path / "images" / f"p{seed}.png").unlink()
+        source.PixelData = random.integers(0, 2000, (128, 128), np.int16).tobytes()
+        source.save_as(tmp_path / "images" / f"p{seed}.dcm")
+    assert set(found(tmp_path)) == {"converted"}  # no window in the file
+    assert check(tmp_path).ok
 
 
 def test_every_kind_is_explained() -> None:

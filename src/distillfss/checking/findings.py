@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distillfss.errors import DataError
+from distillfss.errors import DistillFSSError
 from distillfss.io.faults import BetweenFaultError, FormatFaultError, LabelFaultError, SizeFaultError
 
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
@@ -138,9 +138,9 @@ class Finding:
         }
 
 
-def from_fault(fault: DataError, kind: str, file: Path, image: Path | None = None) -> Finding:
+def from_fault(fault: DistillFSSError, kind: str, file: Path, image: Path | None = None) -> Finding:
     """The finding of an error; some errors know their kind better."""
-    known = {
+    known: dict[type[DistillFSSError], str] = {
         FormatFaultError: "annotation",
         SizeFaultError: "size-mismatch",
         LabelFaultError: "unknown-class",

@@ -90,7 +90,13 @@ def fix(report: Report, out: Path) -> Fixed:
             alone = finding.image is None and finding.kind in ("unpaired", "annotation")
             if alone and finding.file.is_relative_to(folder.root):
                 fixed.left_out.append((finding.file.name, finding.problem))
-        meta = {"classes": ["background", *folder.names], "ignore_index": IGNORE}
+        legend = folder.annotations.legend
+        reading = {"bands": legend.bands, "range": legend.value_range}
+        meta = {
+            "classes": ["background", *folder.names],
+            "ignore_index": IGNORE,
+            **{key: list(value) for key, value in reading.items() if value is not None},
+        }
         atomic_write(out / META, (json.dumps(meta, indent=2) + "\n").encode())
         atomic_write(out / CHANGES, (json.dumps(fixed.to_dict(), indent=2) + "\n").encode())
     except OSError as exc:
@@ -118,9 +124,9 @@ def _reason(look: Look, blocking: list[Finding]) -> str:
 
 
 def _write(look: Look, folder: Inspection, fixed: Fixed, one_colour: bool) -> None:
-    pair, out = look.pair, fixed.folder
+    pair, out, legend = look.pair, fixed.folder, folder.annotations.legend
     try:
-        pixels = read_image(pair.image).pixels
+        pixels = read_image(pair.image, legend.bands, legend.value_range).pixels
         raw, _ = raw_mask(pair, folder.annotations)
         if raw.mask is None or look.header is None:
             raise DataError("its mask cannot be read", cure="")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distillfss.io.deep import raw_modes
 from distillfss.io.opening import open_picture
+from distillfss.io.special import special_header
 
 _ORIENTATION = 0x0112
 
@@ -28,6 +29,9 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Raises ``DataError`` if the file cannot be opened."""
+    special = special_header(path)
+    if special is not None:
+        return Header(special.height, special.width, 16 if special.bits > 8 else 8, 1)
     with open_picture(path) as picture:
         deep = picture.mode.startswith(("I", "F")) or any(";16" in mode for mode in raw_modes(picture))
         try:

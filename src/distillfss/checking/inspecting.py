@@ -15,9 +15,10 @@ from distillfss.checking.header import Header, read_header
 from distillfss.checking.raw_masks import RawMask, read_raw
 from distillfss.checking.shapes import boxes_of, specks, thin
 from distillfss.checking.turning import as_stored, drawn_as_stored
-from distillfss.errors import DataError
+from distillfss.errors import DataError, UsageError
 from distillfss.io.annotations import Annotations
 from distillfss.io.decode import read_image
+from distillfss.io.legend import Legend
 from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Pair
 from distillfss.metrics import resize_mask
@@ -78,7 +79,7 @@ class Look:
 def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> Look:
     """Examine a pair; whatever is wrong with it becomes a finding."""
     look = Look(pair)
-    pixels = _look_at_image(look, shrink)
+    pixels = _look_at_image(look, annotations.legend, shrink)
     raw, remarks = raw_mask(pair, annotations)
     look.findings += raw.findings
     look.colours, look.guessed = raw.colours, raw.guessed
@@ -138,13 +139,13 @@ def fitted(
     return as_stored(mask, header.orientation), finding
 
 
-def _look_at_image(look: Look, shrink: Shrink) -> NDArray[np.uint8] | None:
+def _look_at_image(look: Look, legend: Legend, shrink: Shrink) -> NDArray[np.uint8] | None:
     pair = look.pair
     try:
         look.header = read_header(pair.image)
-        decoded = read_image(pair.image)
+        decoded = read_image(pair.image, legend.bands, legend.value_range)
         look.small = shrink(decoded.pixels)
-    except DataError as fault:
+    except (DataError, UsageError) as fault:  # the latter if meta.json asks for bands that the file lacks
         look.findings.append(from_fault(fault, "unreadable", pair.image, None))
         return None
     look.image_digest = hashlib.sha256(repr(decoded.pixels.shape).encode() + decoded.pixels.tobytes()).hexdigest()

@@ -112,7 +112,8 @@ def export_onnx(
     from distillfss.export.served import OnnxSegmenter
     from distillfss.export.simplify import simplified
 
-    examples = read_examples([Path(folder) for folder in calibrate], segmenter.class_names) or sample_examples()
+    folders, reading = [Path(folder) for folder in calibrate], segmenter.summary.get("reading")
+    examples = read_examples(folders, segmenter.class_names, reading=reading) or sample_examples()
     tell("tracing the network")
     network = simplified(network_model(segmenter))
     whole = framed(network, segmenter.size, len(segmenter.class_names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from distillfss.class_matching import match_classes
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image
 from distillfss.io.files import list_images
+from distillfss.io.special import bands_and_range
 from distillfss.metrics import IGNORE
 
 ODD_SIZES = (
@@ -46,24 +48,27 @@ class Example:
     annotated: frozenset[int] | None = None
 
 
-def read_examples(folders: Sequence[Path], class_names: Sequence[str], most: int = MOST) -> list[Example]:
+def read_examples(
+    folders: Sequence[Path], class_names: Sequence[str], most: int = MOST, reading: Any = None
+) -> list[Example]:
     """Images of folders, with their masks where a folder has ``images/`` and ``masks/``; at most ``most`` of each.
 
-    Of a folder with more, as many, evenly spread over the sorted names, are taken.
+    Of a folder with more, as many, evenly spread over the sorted names, are taken. GeoTIFF and DICOM files are read as
+    the model's ``reading`` says.
 
     Raises
     ------
     DataError
         If a folder has no image that can be read, or none of its classes is the model's.
     """
-    return [example for folder in folders for example in _of_folder(folder, class_names, most)]
+    return [example for folder in folders for example in _of_folder(folder, class_names, most, reading)]
 
 
-def _of_folder(folder: Path, class_names: Sequence[str], most: int) -> Iterator[Example]:
+def _of_folder(folder: Path, class_names: Sequence[str], most: int, reading: Any) -> Iterator[Example]:
     if (folder / "masks").is_dir():
         from distillfss.support import LabelledFolder
 
-        data = LabelledFolder.open(folder).named_as(class_names)
+        data = LabelledFolder.open(folder).named_as(class_names).read_as(reading)
         # what extends a model is annotated for the new classes alone
         table, _ = match_classes(class_names, data.class_names, partial=True)
         annotated = frozenset(int(value) for value in table[1:IGNORE]) - {0}
@@ -75,7 +80,7 @@ def _of_folder(folder: Path, class_names: Sequence[str], most: int) -> Iterator[
     if not paths:
         raise DataError("no pictures in this folder", cure="Name a folder with images", path=folder)
     for index in _spread(len(paths), most):
-        yield Example(read_image(paths[index]).pixels)
+        yield Example(read_image(paths[index], *bands_and_range(reading)).pixels)
 
 
 def _spread(count: int, most: int) -> list[int]:

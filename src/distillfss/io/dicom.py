@@ -164,15 +164,23 @@ def frames_in(path: Path) -> int:
         return int(header.get("NumberOfFrames") or 1)
 
 
-def size_in(path: Path) -> tuple[int, int]:
-    """(height, width) of a file's frames, without reading them. Raises ``DataError`` if it is damaged or no image."""
+def header_of(path: Path) -> tuple[int, int, int]:
+    """(height, width, bits) of a file's frames, without reading them.
+
+    Raises
+    ------
+    DataError
+        It is damaged or no image.
+    """
     pydicom = optional("pydicom", path)
     with reading(path):
-        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
-        height, width = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+        header = pydicom.dcmread(
+            path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns", "BitsStored"]
+        )
+        height, width, bits = (int(header.get(tag) or 0) for tag in ("Rows", "Columns", "BitsStored"))
     if height < 1 or width < 1:
         raise DataError("holds no image", cure="Leave it out", path=path)
-    return height, width
+    return height, width, bits
 
 
 def through_window(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:

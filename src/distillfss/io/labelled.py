@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from distillfss.io.faults import raise_faults
 from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, unnamed_value
 from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Drawn, Pair
+from distillfss.io.special import bands_and_range
 
 BINARY = f"masks hold only 0 and 255, so 255 is taken as the class; declare it with ignore_index in {META} to ignore it"
 
@@ -130,6 +132,19 @@ class LabelledFolder(Sequence[Sample]):
         legend = replace(self._legend, names=foreground_names(classes))
         note = f"the masks' classes have no names, taken in the model's order: {', '.join(legend.names or ())}"
         return LabelledFolder(self.root, replace(self._annotations, legend=legend), note)
+
+    def read_as(self, reading: Any) -> LabelledFolder:
+        """The same folder, GeoTIFF and DICOM files read as ``SupportSet.reading`` or a model's says.
+
+        What the folder's own ``meta.json`` says goes before it.
+        """
+        bands, value_range = bands_and_range(reading)
+        legend = replace(
+            self._legend,
+            bands=self._legend.bands or bands,
+            value_range=self._legend.value_range or value_range,
+        )
+        return LabelledFolder(self.root, replace(self._annotations, legend=legend), self._note)
 
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image

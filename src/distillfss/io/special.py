@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,16 @@ def special_reader(path: Path) -> Reader | None:
     return _dicom if kind is Kind.DICOM else None
 
 
-def special_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) of a GeoTIFF or DICOM file, from its header; None for whatever ``read_image`` reads itself.
+class SpecialHeader(NamedTuple):
+    """Height and width of a file's picture, and bits of its values."""
+
+    height: int
+    width: int
+    bits: int
+
+
+def special_header(path: Path) -> SpecialHeader | None:
+    """What a GeoTIFF or DICOM file says before its pixels; None for whatever ``read_image`` reads itself.
 
     Raises
     ------
@@ -35,12 +44,33 @@ def special_size(path: Path) -> tuple[int, int] | None:
     if kind is Kind.RASTER:
         with path.open("rb") as file:
             layout = tiff_layout(file)
-        return None if layout is None else (layout.height, layout.width)
+        return None if layout is None else SpecialHeader(layout.height, layout.width, layout.bits)
     if kind is Kind.DICOM:
-        from distillfss.io.dicom import size_in
+        from distillfss.io.dicom import header_of
 
-        return size_in(path)
+        return SpecialHeader(*header_of(path))
     return None
+
+
+def special_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of a GeoTIFF or DICOM file, see ``special_header``; None for any other."""
+    header = special_header(path)
+    return None if header is None else (header.height, header.width)
+
+
+def bands_and_range(told: Any) -> tuple[tuple[int, ...] | None, Range | None]:
+    """``bands`` and ``range`` of what a support (``SupportSet.reading``) or a model file tells, None where it does not.
+
+    A model file may say anything: what makes no sense counts as nothing said.
+    """
+    try:
+        bands, value_range = told.get("bands"), told.get("range")
+        return (
+            tuple(int(band) for band in bands) if bands else None,
+            (float(value_range[0]), float(value_range[1])) if value_range else None,
+        )
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return None, None
 
 
 def _raster(

@@ -15,6 +15,7 @@ from distillfss.checking.inspecting import Look, fitted, raw_mask
 from distillfss.checking.report import Report, where
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image
+from distillfss.io.legend import Legend
 from distillfss.io.masks import IGNORE
 from distillfss.report.overlay import class_colours, for_display, mask_for_display, overlay
 from distillfss.report.page import Picture, duration, embed, render
@@ -108,7 +109,8 @@ def _shown(group: list[Finding], looks: dict[Path, tuple[Look, Inspection]], roo
 
 
 def _picture(path: Path, finding: Finding, looks: dict[Path, tuple[Look, Inspection]]) -> Picture:
-    pixels = read_image(path).pixels
+    legend = looks[path][1].annotations.legend if path in looks else Legend()
+    pixels = read_image(path, legend.bands, legend.value_range).pixels
     drawn = for_display(pixels, LONGEST)
     if path in looks and finding.kind not in PLAIN:
         mask = _mask(*looks[path], pixels, as_drawn=finding.kind == "exif-turned")
