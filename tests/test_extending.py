@@ -157,6 +157,9 @@ def test_images_it_was_extended_with_are_not_unlike_what_it_knows() -> None:
     )
     assert all(extended.answer(sample.image).judged.strangeness < 1 for sample in support.samples)
     assert model.strangeness_limit == most
+    assert extended.without(extended.class_names[-1]).strangeness_limit == most  # it knows them no longer
+    kept = extended.without(model.class_names[0])
+    assert kept.strangeness_limit == extended.strangeness_limit
 
 
 def strangeness_of(model: Segmenter, image: np.ndarray) -> float:

@@ -25,6 +25,8 @@ from distillfss.support import SupportSet
 EXTENDABLE = "distillfss"
 SHARE_OF_STEPS = 0.75
 """Of the steps that a fit of the new images alone would take; more made the new class no better."""
+LIMIT, LIMIT_BEFORE = "strangeness_limit", "strangeness_limit_before"
+"""Of a model's summary, and of what it says of classes that came later."""
 GIVE_WAY = 2.0
 """Logits that new classes give the old ones in advance: in doubt, what was there stays.
 
@@ -234,10 +236,11 @@ def joined(model: Segmenter, added: Segmenter) -> Segmenter:
     members, kept = members_of(model.parts[2], len(model.class_names))
     more, more_kept = members_of(added.parts[2], len(added.class_names))
     student, parts = side_by_side([*members, *more], (*kept, *more_kept))
-    addition = {"classes": list(added.class_names), **added.summary}
+    before = {LIMIT_BEFORE: model.summary.get(LIMIT)}
+    addition = {"classes": list(added.class_names), **before, **added.summary}
     extended = _changed(model, student, parts, (*model.class_names, *added.class_names), "extended", addition)
-    if (limit := added.summary.get("strangeness_limit")) is not None:
-        extended.summary["strangeness_limit"] = limit  # it knows the new images as well
+    if (limit := added.summary.get(LIMIT)) is not None:
+        extended.summary[LIMIT] = limit  # it knows the new images as well
     return extended
 
 
@@ -263,7 +266,13 @@ def without(model: Segmenter, names: Sequence[str]) -> Segmenter:
     wanted = tuple(tuple(is_kept and next(order) in left for is_kept in part) for part in kept)
     student, parts = side_by_side(members, wanted)
     gone = [name for name in model.class_names if name in names]
-    return _changed(model, student, parts, left, "removed", {"classes": gone})
+    reduced = _changed(model, student, parts, left, "removed", {"classes": gone})
+    for addition in reversed(model.summary.get("extended", [])):
+        # a model file may say anything
+        if not isinstance(addition, dict) or LIMIT_BEFORE not in addition or set(addition["classes"]) & set(left):
+            break
+        reduced.summary[LIMIT] = addition[LIMIT_BEFORE]  # it no longer knows the images of those classes
+    return reduced
 
 
 def _changed(

@@ -156,3 +156,15 @@ def test_better_than_trivial_only_if_the_whole_interval_is():
 )
 def test_a_model_file_that_says_nonsense_expects_nothing(summary):
     assert stored_mean(summary) is None
+
+
+def test_a_small_class_of_which_next_to_nothing_was_found_is_not_better_than_trivial():
+    # masks of nothing in particular: the interval is above 2 % since fits as a rule are
+    given = [
+        seen(0.021, error=0.019, trivial=0.02),
+        seen(0.12, error=0.05, trivial=0.02),
+        seen(0.0, images=1, trivial=0.02),
+    ]
+    found = estimate(["noise", "crack", "single"], given, images=5, gain=INSTANT, seconds=0)
+    assert all(each.expected.low > 0.02 for each in found.classes)
+    assert [each.better_than_trivial for each in found.classes] == [False, True, True]
