@@ -245,6 +245,13 @@ def test_support_images_are_told_where_they_differ_from_shots():
     assert table.rows[0] == ("discs", "locked", "disc", "3", "2 for 25 shots", "f" * 12)
 
 
+def test_test_images_that_could_not_be_read_are_told():
+    row = make_row()
+    row["result"]["skipped"] = [["t1", "images/t1.png: the picture is truncated"]]
+    (line,) = tables.dataset_table(summarise([row, make_row(method="bad", iou=None)])).rows
+    assert line[3] == "2 of 3, the others cannot be read"
+
+
 def test_failures_and_published_figures_stand_apart(content: Content):
     assert content.failed is not None
     assert content.failed.rows[0] == ("discs", "bad", "5", "2", "the method is broken")

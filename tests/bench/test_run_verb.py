@@ -115,6 +115,18 @@ def test_stopped_and_killed_runs_go_on_and_nothing_is_computed_twice(arena: Path
     )
 
 
+def test_files_that_cannot_be_read_are_told(arena: Path):
+    assert bench(arena, "--methods", "mine:Bright", "--seeds", "0").returncode == 0
+    (row,) = rows_of(arena / "results")
+    (arena / "data" / "discs" / "images" / f"{row['test_names'][0]}.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    unused = sorted({f"disc{number:03d}" for number in range(10)} - {*row["support_names"], *row["test_names"]})[0]
+    (arena / "data" / "discs" / "masks" / f"{unused}.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    done = bench(arena, "--methods", "mine:Bright", "--seeds", "0")
+    assert done.returncode == 0, done.stderr
+    assert f"discs: 1 of 10 images are left out, their masks cannot be read ({unused}); 'distillfss" in done.stderr
+    assert f"1 of {len(row['test_names'])} test images could not be read" in done.stderr
+
+
 def test_failing_and_crashing_cells_are_recorded_and_the_rest_goes_on(arena: Path):
     (arena / "broken").touch()
     asked = (

@@ -20,6 +20,9 @@ from distillfss.bench.protocol import PICKED, PROTOCOLS, SUPPORTS, draw_support,
 from distillfss.bench.surroundings import deciding_versions
 from distillfss.errors import DataError, UsageError
 
+SHOWN = 5
+"""Names that a line tells."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -116,7 +119,12 @@ def find_method(name: str) -> Callable[[MethodSettings], Method]:
     return found if name == base else varied(found, name)
 
 
-def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda text: None) -> list[Cell]:
+def make_cells(
+    plan: Plan,
+    cache: Path,
+    tell: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Cell]:
     """All cells of a plan, ordered so that a run that is stopped half-way holds whole seeds.
 
     Parameters
@@ -125,6 +133,8 @@ def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda tex
         Where ``look_into`` keeps what it found.
     tell
         Told what is being read.
+    note
+        Told which images are left out, and why.
 
     Raises
     ------
@@ -136,7 +146,10 @@ def make_cells(plan: Plan, cache: Path, tell: Callable[[str], None] = lambda tex
     datasets = []
     for folder in folders:
         tell(f"reading {folder.name}")
-        datasets.append(_divided(look_into(folder, cache), plan.protocol))
+        contents = look_into(folder, cache)
+        if contents.unreadable:
+            note(_left_out(contents))
+        datasets.append(_divided(contents, plan.protocol))
     cells = []
     for seed in plan.seeds:
         settings = replace(plan.settings, seed=seed)
@@ -199,6 +212,15 @@ def pairs_by_name(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:
 def json_safe(value: Any) -> Any:
     """As it comes back from a file of results: tuples as lists, paths and the like as text."""
     return json.loads(json.dumps(value, sort_keys=True, default=str))
+
+
+def _left_out(contents: Contents) -> str:
+    names, total = contents.unreadable, len(contents.unreadable) + len(contents.classes)
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return (
+        f"{contents.name}: {len(names)} of {total} images are left out, their masks cannot be read ({shown}); "
+        "'distillfss check' says why"
+    )
 
 
 def _divided(contents: Contents, protocol: str) -> tuple[Contents, list[str], list[str]]:

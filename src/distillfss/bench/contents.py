@@ -45,6 +45,8 @@ class Contents:
     copies
         Groups of images, sorted, that show the same picture, also mirrored or turned: what ``distillfss check`` would
         call twins, and the twins of twins.
+    unreadable
+        Images whose mask cannot be read, sorted: they are neither learnt from nor tested on.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Contents:
     classes: dict[str, list[int]]
     official: dict[str, str] | None
     copies: tuple[tuple[str, ...], ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def find_dataset(root: Path, name: str) -> Path:
@@ -107,6 +110,7 @@ def look_into(folder: Path, cache: Path) -> Contents:
         classes=found["classes"],
         official=_official(meta, folder),
         copies=tuple(map(tuple, found["copies"])),
+        unreadable=tuple(sorted(set(data.names) - set(found["classes"]))),
     )
 
 

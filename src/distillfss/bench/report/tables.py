@@ -57,7 +57,8 @@ def dataset_table(summary: Summary) -> Table:
     for arena in summary.arenas:
         for dataset in arena.datasets:
             members = [row for entry in arena.of(dataset) for row in (*entry.done, *entry.failed)]
-            classes = next((list(row["result"]["classes"]) for row in members if "result" in row), [])
+            done = [row for row in members if "result" in row]
+            classes = next((list(row["result"]["classes"]) for row in done), [])
             support = sorted({(row["shots"], len(row["support_names"])) for row in members})
             other = [f"{images} for {shots_text(shots)}" for shots, images in support if images != shots]
             rows.append(
@@ -65,7 +66,7 @@ def dataset_table(summary: Summary) -> Table:
                     dataset,
                     arena.protocol,
                     ", ".join(classes) or NOTHING,
-                    _several(str(test_set(row)[0]) for row in members),
+                    _several(map(_tested_text, done or members)),
                     ", ".join(other) or "as many as shots",
                     _several(row["fingerprint"][:12] for row in members),
                 )
@@ -73,6 +74,12 @@ def dataset_table(summary: Summary) -> Table:
     note = "Support images differ from shots where there are several classes, or where there are no more images."
     header = ("data set", "protocol", "classes", "test images", "support images", "fingerprint")
     return Table("Data sets", note, header, tuple(dict.fromkeys(rows)), words=frozenset({0, 1, 2, 4, 5}))
+
+
+def _tested_text(row: Row) -> str:
+    """How many images a row was tested on."""
+    images, skipped = test_set(row)[0], len(row.get("result", {}).get("skipped", ()))
+    return f"{images - skipped} of {images}, the others cannot be read" if skipped else str(images)
 
 
 def _several(texts: Iterable[str]) -> str:

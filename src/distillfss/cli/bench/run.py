@@ -167,7 +167,7 @@ def command(
         folder = ResultsFolder(out)
         folder.make()
         with folder.locked():
-            cells = make_cells(plan, folder.contents_file, show.update)
+            cells = make_cells(plan, folder.contents_file, show.update, show.note)
             more = {"protocol": protocol, "executor": executor, "jobs": jobs, "commit": commit()}
             folder.add_run(manifest(spelled(plan.methods), data, cells, **more))
             summary = run(
@@ -227,7 +227,10 @@ def _note(show: Display, row: Row) -> None:
         return
     iou = row["result"]["foreground_iou_384"]
     score = "no score" if iou is None else f"{100 * iou:.1f} % IoU"
-    show.note(f"{_title(row)}: {score}, fit in {options.duration(row['seconds']['fit'])}, {row['peak_mb']} MiB")
+    said = [score, f"fit in {options.duration(row['seconds']['fit'])}", f"{row['peak_mb']} MiB"]
+    if skipped := row["result"]["skipped"]:
+        said.append(f"{len(skipped)} of {len(row['test_names'])} test images could not be read")
+    show.note(f"{_title(row)}: {', '.join(said)}")
 
 
 def _print(report: dict[str, Any], summary: Summary, out: Path) -> None:
