@@ -14,9 +14,11 @@ from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Area
 from distillfss.io.faults import LabelFaultError, SizeFaultError
 from distillfss.io.legend import Legend, foreground_names, is_background
+from distillfss.io.limits import limits
 from distillfss.io.masks import IGNORE
-from distillfss.io.opening import open_picture
+from distillfss.io.opening import open_picture, too_many_pixels
 from distillfss.io.pairs import Drawn
+from distillfss.io.special import special_size
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 IGNORED = frozenset({"__ignore__", "ignore*", "ignore"})
@@ -172,7 +174,18 @@ def about(path: Path) -> Iterator[None]:
 
 
 def upright_size(image: Path) -> tuple[int, int]:
-    """(height, width) of a picture file as it is seen, from its header."""
+    """(height, width) of an image file as it is seen, from its header.
+
+    Raises
+    ------
+    DataError
+        It is missing or damaged, has more pixels than is allowed, or needs a library that is not installed.
+    """
+    special = special_size(image)
+    if special is not None:
+        if special[0] * special[1] > limits().pixels:
+            raise too_many_pixels(image, special[1], special[0])
+        return special
     with open_picture(image) as picture:
         width, height = picture.size
         try:
