@@ -56,7 +56,7 @@ class Outline:
         DataError
             (Without a path) something that is no list of pairs of numbers, or numbers beyond reason.
         """
-        points = [_points(ring) for ring in rings]
+        points = [_checked(points_of(ring)) for ring in rings]
         if not even_odd and points and len(points[0]) < 3:
             points = []
         return cls(tuple(ring for ring in points if len(ring) > 2), even_odd)
@@ -121,7 +121,7 @@ class Bitmap:
 
 def box(left: float, top: float, right: float, bottom: float, angle: float = 0.0) -> Outline:
     """A rectangle, turned by ``angle`` degrees clockwise about its middle."""
-    corners = _points([[left, top], [right, top], [right, bottom], [left, bottom]])
+    corners = _checked(points_of([[left, top], [right, top], [right, bottom], [left, bottom]]))
     if angle:
         middle = corners.mean(0)
         cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
@@ -129,7 +129,8 @@ def box(left: float, top: float, right: float, bottom: float, angle: float = 0.0
     return Outline((corners,))
 
 
-def _points(ring: object) -> NDArray[np.float64]:
+def points_of(ring: object) -> NDArray[np.float64]:
+    """(N, 2) from a list of points as it stands in a file. Raises ``DataError`` (without a path) if it is none."""
     try:
         points = np.asarray(ring, np.float64)
     except (TypeError, ValueError, OverflowError) as exc:
@@ -140,8 +141,11 @@ def _points(ring: object) -> NDArray[np.float64]:
         raise DataError("an outline that is no list of points", cure="Export the annotation again")
     if len(points) > MOST_POINTS:
         raise DataError(f"an outline of {len(points)} points", cure="Simplify it in the tool it was drawn with")
-    points = points[:, :2]
-    if not np.isfinite(points).all() or np.abs(points).max() > FARTHEST:
+    return points[:, :2]
+
+
+def _checked(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(points).all() or np.abs(points).max(initial=0) > FARTHEST:
         raise _beyond()
     return points
 

@@ -1,5 +1,6 @@
-"""GeoJSON in pixels, one file per image, as QuPath writes it: polygons with holes and several parts.
+"""GeoJSON, one file per image: polygons with holes and several parts, in pixels as QuPath writes them.
 
+Where the image is a GeoTIFF, coordinates of the world are taken as well, as ``predict --polygons geojson`` writes them.
 The class is ``properties.classification.name``, or ``class`` or ``label`` of the properties. Where no object of the
 whole folder has one, all are one class; where some have, those without are a fault.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distillfss.errors import DataError
-from distillfss.io.annotations.areas import Outline
+from distillfss.io.annotations.areas import Outline, points_of
 from distillfss.io.annotations.base import (
     Annotations,
     Pictures,
@@ -24,6 +25,7 @@ from distillfss.io.annotations.base import (
     settle,
 )
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
+from distillfss.io.annotations.places import Move, to_pixels
 from distillfss.io.legend import read_legend
 from distillfss.io.pairs import Drawn, Pair
 
@@ -54,7 +56,7 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
     table = settle(folder, [label for label in labels if label] or [SINGLE] * (none and not named), None, chosen)
     single = table.names[0] if none and len(table.names) == 1 else None
     pairs = [
-        Pair(image.stem, image, path, sized(image, path, None, partial(_draw, path, single, table)))
+        Pair(image.stem, image, path, sized(image, path, None, partial(_draw, path, image, single, table)))
         for path, image in found
     ]
     return assemble("geojson", pictures, pairs, faults, table)
@@ -91,13 +93,17 @@ def _label(feature: Any) -> str | None:
     return None if name is None else str(name)
 
 
-def _draw(path: Path, single: str | None, table: NameTable, size: tuple[int, int]) -> Drawn:
+def _draw(path: Path, image: Path, single: str | None, table: NameTable, size: tuple[int, int]) -> Drawn:
     with parsing(path):
-        features = _features(read_json(path), path)
-        return paint((thing for each in features for thing in _things(each, single, path)), size, table, path)
+        content = read_json(path)
+        features = _features(content, path)
+        crs = content.get("crs") if isinstance(content, dict) else None
+        polygons = [polygon for each in features for polygon in _polygons(each) if polygon]
+        move = to_pixels(image, size, crs, [points_of(polygon[0]) for polygon in polygons], path)
+        return paint((thing for each in features for thing in _things(each, single, move, path)), size, table, path)
 
 
-def _things(feature: Any, single: str | None, path: Path) -> Iterator[Thing]:
+def _things(feature: Any, single: str | None, move: Move, path: Path) -> Iterator[Thing]:
     label = _label(feature) or single
     if label is None:
         raise DataError(
@@ -105,11 +111,16 @@ def _things(feature: Any, single: str | None, path: Path) -> Iterator[Thing]:
             cure="Give every object a class, or delete it; where none has one, name a single class",
             path=path,
         )
+    polygons = _polygons(feature)
+    for rings in polygons:
+        yield Thing(label, Outline.of([move(points_of(ring)) for ring in rings]))
+    if not polygons:
+        yield Thing(label, None)
+
+
+def _polygons(feature: Any) -> list[Any]:
+    """The polygons of an object, each a list of rings; empty where it has none."""
     geometry = feature.get("geometry") or {"type": None}
     if geometry["type"] == "Polygon":
-        yield Thing(label, Outline.of(geometry["coordinates"]))
-    elif geometry["type"] == "MultiPolygon":
-        for part in geometry["coordinates"]:
-            yield Thing(label, Outline.of(part))
-    else:
-        yield Thing(label, None)
+        return [geometry["coordinates"]]
+    return list(geometry["coordinates"]) if geometry["type"] == "MultiPolygon" else []
