@@ -233,6 +233,34 @@ def test_geojson_without_classes_is_one_class(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only_mask(tmp_path) == 255, covered(shapely.Polygon(TRIANGLE)))
 
 
+def write_features(folder: Path, *objects: tuple[list[list[float]], dict[str, Any]]) -> None:
+    write_images(folder, ["a"])
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [points]}, "properties": properties}
+        for points, properties in objects
+    ]
+    (folder / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def test_derived_classes_of_qupath_are_classes_of_their_own(tmp_path: Path) -> None:
+    other = [[65.3, 10.1], [80.2, 10.7], [70.9, 40.3]]
+    positive, negative = ({"classification": {"names": ["Tumor", each]}} for each in ("Positive", "Negative"))
+    write_features(tmp_path, (TRIANGLE, positive), (other, negative))
+    assert LabelledFolder.open(tmp_path).class_names == ("Tumor: Negative", "Tumor: Positive")
+    want = covered(shapely.Polygon(other)) + 2 * covered(shapely.Polygon(TRIANGLE)).astype(np.uint8)
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+    write_features(tmp_path, (TRIANGLE, positive), (other, {"classification": {"name": "Stroma", "names": ["Stroma"]}}))
+    assert LabelledFolder.open(tmp_path).class_names == ("Stroma", "Tumor: Positive")
+
+
+def test_a_number_is_the_name_of_a_class_even_0(tmp_path: Path) -> None:
+    other = [[65.3, 10.1], [80.2, 10.7], [70.9, 40.3]]
+    write_features(tmp_path, (TRIANGLE, {"class": 0}), (other, {"class": 1}))
+    assert LabelledFolder.open(tmp_path).class_names == ("0", "1")
+    want = covered(shapely.Polygon(TRIANGLE)) + 2 * covered(shapely.Polygon(other)).astype(np.uint8)
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+
+
 # --- COCO -------------------------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,9 @@
 """GeoJSON, one file per image: polygons with holes and several parts, in pixels as QuPath writes them.
 
 Where the image is a GeoTIFF, coordinates of the world are taken as well, as ``predict --polygons geojson`` writes them.
-The class is ``properties.classification.name``, or ``class`` or ``label`` of the properties. Where no object of the
-whole folder has one, all are one class; where some have, those without are a fault.
+The class is ``properties.classification.name`` (or ``names``, joined as QuPath shows them: "Tumor: Positive"), or
+``class`` or ``label`` of the properties. Where no object of the whole folder has one, all are one class; where some
+have, those without are a fault.
 """
 
 from __future__ import annotations
@@ -88,9 +89,16 @@ def _features(content: Any, path: Path) -> list[Any]:
 def _label(feature: Any) -> str | None:
     properties = feature.get("properties") or {}
     named = properties.get("classification")
-    name = named.get("name") if isinstance(named, dict) else named
-    name = name or properties.get("class") or properties.get("label")
-    return None if name is None else str(name)
+    names = (_classification(named), properties.get("class"), properties.get("label"))
+    return next((str(name) for name in names if name is not None and name != ""), None)
+
+
+def _classification(named: Any) -> Any:
+    """The name of a class as QuPath shows it; of a derived one, such as Tumor: Positive, it writes the parts."""
+    if not isinstance(named, dict):
+        return named
+    parts = named.get("names")
+    return ": ".join(map(str, parts)) if parts and isinstance(parts, list) else named.get("name")
 
 
 def _draw(path: Path, image: Path, single: str | None, table: NameTable, size: tuple[int, int]) -> Drawn:
