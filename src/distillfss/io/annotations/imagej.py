@@ -6,16 +6,18 @@ fault; without any, all ROIs are one class. ``meta.json`` or ``--classes`` name 
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Area, Ellipse, Outline, box
-from distillfss.io.annotations.base import Annotations, Pictures, assemble, files_with, parsing, read_bytes
+from distillfss.io.annotations.base import Annotations, Pictures, assemble, files_with, is_file, parsing, read_bytes
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.extra import needed
 from distillfss.io.legend import foreground_names, read_legend
@@ -23,6 +25,8 @@ from distillfss.io.pairs import Drawn, Pair
 
 ENDINGS = ("", "_rois", "-rois", "_roi", "-roi", "_roiset", "-roiset")
 """What the name of a file may hold beside that of its image, in any case."""
+DAMAGED = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, struct.error)
+"""What reading a damaged zip file raises."""
 MOST_ROIS = 100_000
 SINGLE = "object"
 
@@ -68,18 +72,39 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = []
+    """Files of ROIs, and damaged zip files whose name says that they were some."""
+    found: list[Path] = []
+    damaged: list[Path] = []
     for path in files_with(folder, ".roi", ".zip"):
+        if not is_file(path):  # a pipe would wait for ever
+            continue
         if path.suffix.lower() == ".zip":
             try:
                 with zipfile.ZipFile(path) as archive:
-                    names = archive.namelist()
-            except (OSError, zipfile.BadZipFile, NotImplementedError):
+                    names = [name for name in archive.namelist() if _is_entry(name)]
+            except DAMAGED:
+                damaged.append(path)
                 continue
             if not names or not all(name.lower().endswith(".roi") for name in names):
                 continue
         found.append(path)
+    return sorted(found + (_with_image(folder, damaged) if damaged else []))
+
+
+def _with_image(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    found = []
+    with contextlib.suppress(DataError):
+        pictures = Pictures(folder)
+        for path in paths:
+            with contextlib.suppress(DataError):
+                _image(pictures, path)
+                found.append(path)
     return found
+
+
+def _is_entry(name: str) -> bool:
+    """Whether this is a file in a zip, not a folder or what macOS puts beside it."""
+    return not (name.endswith("/") or name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith("."))
 
 
 def _image(pictures: Pictures, path: Path) -> Path:
@@ -116,10 +141,10 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
             infos = archive.infolist()
             if len(infos) > MOST_ROIS or sum(info.file_size for info in infos) > 16 * len(data) + (64 << 20):
                 raise DataError("unpacks to more than ROIs ever are", cure="Save the ROIs again", path=path)
-            for info in infos:
+            for info in (each for each in infos if _is_entry(each.filename)):
                 with archive.open(info) as file:
                     yield info.filename, file.read(info.file_size)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as exc:
+    except DAMAGED as exc:
         raise DataError(f"is a damaged zip file ({exc})", cure="Save the ROIs again", path=path) from exc
 
 
@@ -144,6 +169,8 @@ def _thing(roi: Any, labels: dict[str, str], path: Path) -> Thing:
 
 def _area(roi: Any) -> Area | None:
     kind = roi.roitype.name
+    if roi.subtype.name in ("TEXT", "IMAGE"):
+        return None  # written or pasted onto the image; their rectangles are no objects
     if roi.composite:
         return Outline.of(_coordinates(roi), even_odd=True)
     left, top, right, bottom = roi.left, roi.top, roi.right, roi.bottom
