@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 from scene import HEIGHT, WIDTH, WRITERS, covered, expected, scene, write_images
 
 from distillfss.errors import DataError
+from distillfss.io.annotations import read_annotations
 from distillfss.support import LabelledFolder, SupportSet
 
 TRIANGLE = [[10.13, 10.29], [60.41, 12.07], [30.71, 50.83]]
@@ -146,6 +148,44 @@ def test_an_empty_file_of_yolo_says_that_nothing_is_there(tmp_path: Path) -> Non
     (tmp_path / "labels" / "train" / "b.txt").write_text("7 0 0 1 0 1 1\n")
     with pytest.raises(DataError, match="line 1 has the class 7, 2 are named"):
         data[1]
+
+
+def write_yolo(folder: Path, images: list[str], texts: dict[str, str]) -> None:
+    for image in images:
+        write_images(folder / "images" / Path(image).parent, [Path(image).name])
+    (folder / "data.yaml").write_text("names: [leaf]\n")
+    for name, text in texts.items():
+        (folder / "labels" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "labels" / name).write_text(text)
+
+
+OBJECT = "0 " + " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in TRIANGLE) + "\n"
+
+
+def test_text_files_of_yolo_without_an_image(tmp_path: Path) -> None:
+    texts = {
+        "a.txt": OBJECT,
+        "c.txt": OBJECT,
+        "p/d.txt": OBJECT,
+        "classes.txt": "leaf\n",
+        "e.txt": "",
+        "f.txt": "1 2\n",
+    }
+    write_yolo(tmp_path, ["a", "b"], texts)
+    found = read_annotations(tmp_path)
+    assert [pair.name for pair in found.pairs] == ["a"]
+    assert [(fault.path, fault.problem) for fault in found.faults] == [
+        (tmp_path / "labels" / "c.txt", "its image c is not in the folder"),
+        (tmp_path / "labels" / "p" / "d.txt", "its image p/d is not in the folder"),
+    ]
+    assert [path.name for path in found.unlabelled] == ["b.png"]
+
+
+@pytest.mark.parametrize(("image", "text"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_of_yolo_that_are_spelt_differently(image: Any, text: Any, tmp_path: Path) -> None:
+    name = unicodedata.normalize(text, "é")
+    write_yolo(tmp_path, ["b", unicodedata.normalize(image, "ü/é")], {f"ü/{name}.txt": OBJECT})
+    np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
 
 
 # --- Label Studio -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """YOLO-seg: ``data.yaml`` with the classes, and a text file per image with a line per object, in shares of its size.
 
-An empty text file says that nothing is there; an image without a text file counts as not annotated.
+An empty text file says that nothing is there; an image without a text file counts as not annotated. A text file with
+objects but without an image is a fault.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from distillfss.io.annotations.base import (
     read_text,
     settle,
 )
+from distillfss.io.annotations.deep import deep_files, place_in
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.extra import needed
 from distillfss.io.files import pictures_in
@@ -47,15 +49,24 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
     table = settle(folder, (), names, chosen)
     images, labels = _places(folder)
     pictures = Pictures(images)
+    texts = {place_in(labels, path.with_suffix("")): path for path in deep_files(labels, ".txt")}
     pairs = []
+    orphans = dict(texts)
     for image in pictures.paths:
-        path = labels / image.relative_to(images).with_suffix(".txt")
-        if path.exists():
+        place = place_in(images, image.with_suffix(""))
+        orphans.pop(place, None)
+        if place in texts:
+            path = texts[place]
             draw = partial(_draw, path, names, table)
             pairs.append(Pair(image.stem, image, path, sized(image, path, None, draw)))
     if not pairs:
         raise DataError(f"has no text file of the name of an image in {images}", cure="Check the folder", path=labels)
-    return assemble("yolo", pictures, pairs, [], table)
+    faults = [
+        DataError(f"its image {place} is not in the folder", cure="Put the image there, or remove the file", path=path)
+        for place, path in orphans.items()
+        if _has_objects(path)
+    ]
+    return assemble("yolo", pictures, pairs, faults, table)
 
 
 def _table(folder: Path) -> Path | None:
@@ -115,6 +126,15 @@ def _swapped(images: Path) -> Path | None:
             labels = Path(*parts[:place], "labels", *parts[place + 1 :])
             return labels if is_dir(labels) else None
     return None
+
+
+def _has_objects(path: Path) -> bool:
+    """Whether a text file begins with a line of numbers, as for an object; lists of classes and notes do not."""
+    try:
+        words = next((line.split() for line in read_text(path).splitlines() if line.strip()), [])
+        return len([float(word) for word in words]) >= 5
+    except (DataError, ValueError):
+        return False
 
 
 def _draw(path: Path, names: Sequence[str], table: NameTable, size: tuple[int, int]) -> Drawn:
