@@ -81,6 +81,52 @@ def test_labelme_without_sizes_and_with_an_image_renamed_together_with_its_file(
     np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
 
 
+def write_labelme(path: Path, image: str, label: str = "leaf", points: list[list[float]] = TRIANGLE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"imagePath": image, "shapes": [{"label": label, "points": points}]}))
+
+
+def test_labelmes_image_path_leads_from_the_file(tmp_path: Path) -> None:
+    other = [[65.3, 10.1], [80.2, 10.7], [70.9, 40.3]]
+    for part, points in (("x", TRIANGLE), ("y", other)):
+        write_images(tmp_path / part, ["1"])
+        write_labelme(tmp_path / part / "1.json", "1.png", points=points)
+    data = LabelledFolder.open(tmp_path)
+    assert [data.image_path(index) for index in range(2)] == [tmp_path / "x" / "1.png", tmp_path / "y" / "1.png"]
+    for index, points in enumerate((TRIANGLE, other)):
+        np.testing.assert_array_equal(data[index].mask, covered(shapely.Polygon(points)))
+    for part in "xy":
+        (tmp_path / part / "1.json").unlink()
+        write_labelme(tmp_path / "ann" / part / "1.json", f"..\\..\\{part}\\1.png")
+    assert [pair.image for pair in read_annotations(tmp_path).pairs] == [
+        tmp_path / "x" / "1.png",
+        tmp_path / "y" / "1.png",
+    ]
+
+
+def test_an_image_of_the_same_name_in_another_folder_is_not_taken(tmp_path: Path) -> None:
+    write_images(tmp_path / "x", ["2"])
+    write_images(tmp_path / "y", ["1"])
+    write_labelme(tmp_path / "x" / "1.json", "1.png")
+    write_labelme(tmp_path / "x" / "2.json", "2.png")
+    (fault,) = read_annotations(tmp_path).faults
+    assert fault.path == tmp_path / "x" / "1.json"
+    assert "its image 1.png is not in the folder beside it, where other images are" in fault.problem
+    # but where annotation lies in a folder of its own, it is
+    (tmp_path / "x" / "2.png").rename(tmp_path / "y" / "2.png")
+    assert [pair.image.name for pair in read_annotations(tmp_path).pairs] == ["1.png", "2.png"]
+
+
+def test_labelmes_files_as_deep_as_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ["a"])
+    write_labelme(tmp_path / "json" / "p" / "a.json", "../../images/a.png")
+    write_images(tmp_path / "c" / "d" / "e", ["b"])
+    write_labelme(tmp_path / "c" / "d" / "e" / "b.json", "b.png")
+    data = LabelledFolder.open(tmp_path)
+    assert data.names == ("a", "b")
+    np.testing.assert_array_equal(data[1].mask, covered(shapely.Polygon(TRIANGLE)))
+
+
 # --- CVAT -------------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import math
+import posixpath
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,6 @@ from distillfss.io.annotations.base import (
     Annotations,
     Pictures,
     assemble,
-    files_with,
     json_keys,
     parsing,
     read_json,
@@ -28,8 +29,10 @@ from distillfss.io.annotations.base import (
     settle,
     text_of,
 )
+from distillfss.io.annotations.deep import deep_files, place_in
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.runs import png_bitmap
+from distillfss.io.legend import META
 from distillfss.io.pairs import Drawn, Pair
 
 _KEYS = {"shapes", "imagePath"}
@@ -37,22 +40,22 @@ LABELS = "labels.txt"
 
 
 def detect(folder: Path) -> bool:
-    return any(json_keys(path) >= _KEYS for path in files_with(folder, ".json"))
+    return any(json_keys(path) >= _KEYS for path in _files(folder))
 
 
 def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
-    pictures = Pictures(folder)
+    images = _Images(folder)
     faults: list[DataError] = []
     found: list[tuple[Path, Path, Any]] = []
     labels: set[str] = set()
-    for path in files_with(folder, ".json"):
+    for path in _files(folder):
         try:
             content = read_json(path)
             if not isinstance(content, dict) or "shapes" not in content:
                 continue
             with parsing(path):
                 labels |= {text_of(shape["label"], "a label", path) for shape in content["shapes"]}
-                image = _image(pictures, content, path)
+                image = images.of(content["imagePath"], path)
                 size = content.get("imageHeight"), content.get("imageWidth")
         except DataError as fault:
             faults.append(fault)
@@ -63,14 +66,57 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         Pair(image.stem, image, path, sized(image, path, size, partial(_draw, path, table)))
         for path, image, size in found
     ]
-    return assemble("labelme", pictures, pairs, faults, table)
+    return assemble("labelme", images.pictures, pairs, faults, table)
 
 
-def _image(pictures: Pictures, content: Any, path: Path) -> Path:
-    try:
-        return pictures.named(text_of(content["imagePath"], "imagePath", path), path)
-    except DataError:  # files renamed together with their annotation
-        return pictures.with_stem(path.stem, path)
+class _Images:
+    """The pictures of a folder as its annotation files name them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pictures = Pictures(folder)
+        self._at = {place_in(folder, path): path for path in self.pictures.paths}
+        self._beside: dict[Path, dict[str, list[Path]]] = {}
+        for path in self.pictures.paths:
+            self._beside.setdefault(path.parent, {}).setdefault(_nfc(path.stem), []).append(path)
+
+    def of(self, given: object, path: Path) -> Path:
+        """The image that the file ``path`` calls so: where this leads from there; else, if it was moved, elsewhere.
+
+        A mere name stands for an image beside the file. If other images are there, it is not looked for elsewhere,
+        where one of the same name may show something else.
+
+        Raises
+        ------
+        DataError
+            There is none, or several fit equally well.
+        """
+        name = given.replace("\\", "/") if isinstance(given, str) else ""
+        place = posixpath.normpath(posixpath.join(place_in(self.pictures.folder, path.parent), _nfc(name)))
+        if place in self._at:
+            return self._at[place]
+        beside = self._beside.get(path.parent)
+        if beside and "/" not in name:
+            renamed = beside.get(_nfc(path.stem), [])
+            if len(renamed) == 1:  # together with its annotation
+                return renamed[0]
+            if not renamed:
+                raise DataError(
+                    f"its image {name} is not in the folder beside it, where other images are",
+                    cure="Put the image there, or correct imagePath",
+                    path=path,
+                )
+        try:
+            return self.pictures.named(name, path)
+        except DataError:  # renamed, and moved as well
+            return self.pictures.with_stem(path.stem, path)
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in deep_files(folder, ".json") if path.name != META]
 
 
 def _declared(folder: Path) -> list[str] | None:
