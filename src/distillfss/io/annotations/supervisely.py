@@ -9,7 +9,7 @@ from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Bitmap, Outline, box
-from distillfss.io.annotations.base import Annotations, Pictures, assemble, is_dir, is_file, parsing, read_json
+from distillfss.io.annotations.base import DEEPEST, Annotations, Pictures, assemble, is_dir, is_file, parsing, read_json
 from distillfss.io.annotations.drawing import NameTable, Thing, name_table, paint, sized
 from distillfss.io.annotations.runs import png_bitmap
 from distillfss.io.legend import META, Legend
@@ -32,6 +32,9 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         declared = [str(each["title"]) for each in read_json(meta)["classes"]]
     table = name_table(folder, labels=declared, declared=declared, legend=Legend(), chosen=chosen)
     pictures = Pictures(folder)
+    inside = {part: Pictures(part / "img") for part in parts}
+    # a data set within another lies deeper than pictures are looked for otherwise
+    pictures.paths = sorted({*pictures.paths, *(path for each in inside.values() for path in each.paths)})
     pairs: list[Pair] = []
     faults: list[DataError] = []
     for part in parts:
@@ -40,7 +43,7 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
                 with parsing(path):
                     content = read_json(path)
                     size = int(content["size"]["height"]), int(content["size"]["width"])
-                    image = pictures.named(f"{part.name}/img/{path.name.removesuffix('.json')}", path)
+                    image = inside[part].named(path.name.removesuffix(".json"), path)
             except DataError as fault:
                 faults.append(fault)
                 continue
@@ -49,12 +52,20 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Data sets: the folder itself or those in it."""
+    """Data sets: the folder itself, those in it, and those in ``datasets/`` of any of them."""
+    level = [folder, *_folders(folder)]
+    places = list(level)
+    for _ in range(DEEPEST):
+        level = [each for place in level for each in _folders(place / "datasets")]
+        places += level
+    return [place for place in places if is_dir(place / "img") and is_dir(place / "ann")]
+
+
+def _folders(folder: Path) -> list[Path]:
     try:
-        places = [folder, *sorted(each for each in folder.iterdir() if is_dir(each))]
+        return sorted(each for each in folder.iterdir() if is_dir(each))
     except OSError:
         return []
-    return [place for place in places if is_dir(place / "img") and is_dir(place / "ann")]
 
 
 def _meta(folder: Path) -> Path | None:
@@ -86,5 +97,10 @@ def _things(each: Any) -> Iterator[Thing]:
     elif kind == "rectangle":
         (x0, y0), (x1, y1) = each["points"]["exterior"]
         yield Thing(label, box(x0, y0, x1, y1), boxed=True)
+    elif kind == "alpha_mask":
+        raise DataError(
+            f"an object of {label} is an alpha mask, whose pixels belong to it in part",
+            cure="Convert it to a bitmap in Supervisely",
+        )
     else:
         yield Thing(label, None)
