@@ -142,6 +142,26 @@ def test_palettes_that_make_no_sense(text: str, tmp_path: Path) -> None:
     assert caught.value.path == tmp_path / "palette.json"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "problem", "cure"),
+    [
+        ("palette.json", '{"crack": [255, 0, 0, 255]}', "[255, 0, 0, 255] is no colour", '{"crack": [255, 0, 0], '),
+        ("palette.json", '{"crack": "#f00"}', "'#f00' is no colour", '"hole": "#00ff00"}'),
+        ("palette.json", "{", "is not valid JSON", '{"crack": [255, 0, 0], '),
+        ("class_dict.csv", "name;r;g;b\ncrack;255;0;0\n", "'name;r;g;b' is no name with three values", "with commas: "),
+        ("labelmap.txt", "crack:255,0\n", "['255', '0'] is no colour", "as CVAT does: crack:255,0,0::"),
+    ],
+)
+def test_the_cure_says_how_a_palette_looks(name: str, text: str, problem: str, cure: str, tmp_path: Path) -> None:
+    coloured(tmp_path, ("images", "masks"))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        LabelledFolder.open(tmp_path)
+    assert caught.value.path == tmp_path / name
+    assert problem in caught.value.problem
+    assert cure in caught.value.cure
+
+
 def test_two_classes_of_one_colour(tmp_path: Path) -> None:
     coloured(tmp_path, ("images", "masks"))
     (tmp_path / "palette.json").write_text('{"a": [1, 2, 3], "b": [1, 2, 3]}')

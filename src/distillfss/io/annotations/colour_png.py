@@ -21,7 +21,7 @@ from distillfss.errors import DataError
 from distillfss.io.annotations.base import Annotations, is_dir, is_file, malformed, parsing, read_json, read_text
 from distillfss.io.annotations.drawing import name_table
 from distillfss.io.decode import load_upright
-from distillfss.io.faults import LabelFaultError
+from distillfss.io.faults import FormatFaultError, LabelFaultError
 from distillfss.io.legend import read_legend
 from distillfss.io.masks import refuse_unsuited
 from distillfss.io.opening import decoding, open_picture
@@ -31,6 +31,12 @@ Colour = tuple[int, int, int]
 PALETTES = ("palette.json", "labelmap.txt", "class_dict.csv")
 LAYOUTS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 """Ours, and that of CVAT's "Segmentation mask 1.1"."""
+_CURES = {
+    ".json": 'Write a name and red, green and blue for every class: {"crack": [255, 0, 0], "hole": "#00ff00"}',
+    ".txt": "Write a line with a name and red, green and blue for every class, as CVAT does: crack:255,0,0::",
+    ".csv": "Write the line name,r,g,b and then one for every class, with commas: crack,255,0,0",
+}
+"""How a palette file has to look, by its suffix."""
 _HEX = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 
 
@@ -57,20 +63,29 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
 
 def read_palette(path: Path) -> dict[str, Colour]:
     """Class names and their colours, in the file's order. Raises ``DataError``."""
-    with parsing(path):
-        if path.suffix == ".json":
-            found = {str(name): _colour(value, path) for name, value in read_json(path).items()}
-        elif path.suffix == ".txt":
-            lines = [line.split(":") for line in read_text(path).splitlines() if line.strip() and line[0] != "#"]
-            found = {line[0].strip(): _colour(line[1].split(","), path) for line in lines}
-        else:
-            rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
-            found = {row[0].strip(): _colour(row[1:4], path) for row in rows if row[1].strip().isdigit()}
+    try:
+        with parsing(path):
+            found = _listed(path)
+            if not found:
+                raise malformed(path, "it names no colour")
+    except FormatFaultError as fault:
+        raise FormatFaultError(fault.problem, cure=_CURES[path.suffix], path=path) from fault
     if len(set(found.values())) < len(found):
-        raise malformed(path, "two classes have the same colour")
-    if not found:
-        raise malformed(path, "it names no colour")
+        raise FormatFaultError("two classes have the same colour", cure="Give each a colour of its own", path=path)
     return found
+
+
+def _listed(path: Path) -> dict[str, Colour]:
+    if path.suffix == ".json":
+        return {str(name): _colour(value, path) for name, value in read_json(path).items()}
+    if path.suffix == ".txt":
+        lines = [line.split(":") for line in read_text(path).splitlines() if line.strip() and line[0] != "#"]
+        return {line[0].strip(): _colour(line[1].split(","), path) for line in lines}
+    rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
+    short = next((row for row in rows if len(row) < 4), None)
+    if short is not None:
+        raise malformed(path, f"{','.join(short)[:80]!r} is no name with three values")
+    return {row[0].strip(): _colour(row[1:4], path) for row in rows if row[1].strip().isdigit()}
 
 
 def read_colours(path: Path) -> NDArray[np.uint8]:
@@ -112,10 +127,10 @@ def _colour(value: Any, path: Path) -> Colour:
         if match is None:
             raise malformed(path, f"{value!r} is no colour")
         return (int(match[1], 16), int(match[2], 16), int(match[3], 16))
-    red, green, blue = (int(part) for part in value)
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
+    parts = [int(part) for part in value]
+    if len(parts) != 3 or not all(0 <= part <= 255 for part in parts):
         raise malformed(path, f"{value!r} is no colour")
-    return red, green, blue
+    return parts[0], parts[1], parts[2]
 
 
 def _palette_file(folder: Path) -> Path | None:
