@@ -234,6 +234,16 @@ def test_names_of_yolo_that_are_spelt_differently(image: Any, text: Any, tmp_pat
     np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
 
 
+def test_yolo_in_pixels_instead_of_fractions(tmp_path: Path) -> None:
+    pixels = "0 " + " ".join(f"{x} {y}" for x, y in TRIANGLE) + "\n"
+    write_yolo(tmp_path, ["a"], {"a.txt": pixels})
+    with pytest.raises(DataError, match=r"all its objects lie outside the image.*are fractions of the image") as caught:
+        only_mask(tmp_path)
+    assert caught.value.path == tmp_path / "labels" / "a.txt"
+    write_yolo(tmp_path, ["a"], {"a.txt": "0 1.1 0.1 1.5 0.1 1.5 0.5\n" + OBJECT})  # one of two is: nothing special
+    np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
+
+
 # --- Label Studio -----------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +453,32 @@ def test_a_number_is_the_name_of_a_class_even_0(tmp_path: Path) -> None:
     assert LabelledFolder.open(tmp_path).class_names == ("0", "1")
     want = covered(shapely.Polygon(TRIANGLE)) + 2 * covered(shapely.Polygon(other)).astype(np.uint8)
     np.testing.assert_array_equal(only_mask(tmp_path), want)
+
+
+def test_polygons_in_collections(tmp_path: Path) -> None:
+    write_features(tmp_path, (TRIANGLE, {"class": "leaf"}))
+    path = tmp_path / "a.geojson"
+    content = json.loads(path.read_text())
+    other = [[65.3, 10.1], [80.2, 10.7], [70.9, 40.3]]
+    line = {"type": "LineString", "coordinates": TRIANGLE}
+    more = {"type": "MultiPolygon", "coordinates": [[other]]}
+    inner = {"type": "GeometryCollection", "geometries": [line, more]}
+    first = content["features"][0]
+    first["geometry"] = {"type": "GeometryCollection", "geometries": [first["geometry"], inner]}
+    path.write_text(json.dumps(content))
+    want = covered(shapely.Polygon(TRIANGLE)) | covered(shapely.Polygon(other))
+    np.testing.assert_array_equal(only_mask(tmp_path), want)
+
+
+def test_geojson_of_which_nothing_lies_in_the_image(tmp_path: Path) -> None:
+    far = [[691000.0, 5334000.0], [691100.0, 5334000.0], [691100.0, 5334100.0]]
+    write_features(tmp_path, (far, {"class": "leaf"}))
+    with pytest.raises(
+        DataError, match=r"all its objects lie outside the image, the first at 691000\.0, 5334000\.0 of 83x60"
+    ):
+        only_mask(tmp_path)
+    write_features(tmp_path, (far, {"class": "leaf"}), (TRIANGLE, {"class": "leaf"}))
+    np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
 
 
 # --- COCO -------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,11 @@ class Outline:
             points = []
         return cls(tuple(ring for ring in points if len(ring) > 2), even_odd)
 
+    def is_outside(self, height: int, width: int) -> bool:
+        """Whether all of it lies beside an image of this size."""
+        points = np.concatenate([np.zeros((0, 2)), *self.rings])
+        return bool(len(points)) and bool((points.max(0) <= 0).any() or (points.min(0) >= (width, height)).any())
+
     def window(self, height: int, width: int) -> Window:
         if not self.rings:
             return NOTHING

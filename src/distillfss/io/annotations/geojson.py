@@ -26,11 +26,16 @@ from distillfss.io.annotations.base import (
     settle,
 )
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
+from distillfss.io.annotations.outside import inside
 from distillfss.io.annotations.places import Move, to_pixels
 from distillfss.io.legend import read_legend
 from distillfss.io.pairs import Drawn, Pair
 
 SINGLE = "object"
+_OUTSIDE = (
+    "Export it for this image: in pixels, or beside a GeoTIFF in longitude and latitude or with its crs; "
+    "an empty list of features says that nothing is there"
+)
 
 
 def detect(folder: Path) -> bool:
@@ -108,7 +113,8 @@ def _draw(path: Path, image: Path, single: str | None, table: NameTable, size: t
         crs = content.get("crs") if isinstance(content, dict) else None
         polygons = [polygon for each in features for polygon in _polygons(each) if polygon]
         move = to_pixels(image, size, crs, [points_of(polygon[0]) for polygon in polygons], path)
-        return paint((thing for each in features for thing in _things(each, single, move, path)), size, table, path)
+        things = (thing for each in features for thing in _things(each, single, move, path))
+        return paint(inside(things, size, _OUTSIDE, path), size, table, path)
 
 
 def _things(feature: Any, single: str | None, move: Move, path: Path) -> Iterator[Thing]:
@@ -128,7 +134,14 @@ def _things(feature: Any, single: str | None, move: Move, path: Path) -> Iterato
 
 def _polygons(feature: Any) -> list[Any]:
     """The polygons of an object, each a list of rings; empty where it has none."""
-    geometry = feature.get("geometry") or {"type": None}
-    if geometry["type"] == "Polygon":
-        return [geometry["coordinates"]]
-    return list(geometry["coordinates"]) if geometry["type"] == "MultiPolygon" else []
+    found: list[Any] = []
+    waiting = [feature.get("geometry") or {"type": None}]
+    while waiting:
+        geometry = waiting.pop()
+        if geometry["type"] == "Polygon":
+            found.append(geometry["coordinates"])
+        elif geometry["type"] == "MultiPolygon":
+            found += geometry["coordinates"]
+        elif geometry["type"] == "GeometryCollection":
+            waiting += geometry["geometries"][::-1]
+    return found

@@ -29,12 +29,14 @@ from distillfss.io.annotations.base import (
 from distillfss.io.annotations.deep import deep_files, place_in
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.extra import needed
+from distillfss.io.annotations.outside import inside
 from distillfss.io.files import pictures_in
 from distillfss.io.pairs import Drawn, Pair
 
 TABLES = ("data.yaml", "data.yml", "dataset.yaml")
 ABOVE = 3
 """Folders above in which ``data.yaml`` is looked for: a part of a data set may be given alone."""
+_OUTSIDE = "Coordinates are fractions of the image, from 0 to 1: divide x by its width and y by its height"
 
 
 def detect(folder: Path) -> bool:
@@ -139,7 +141,7 @@ def _has_objects(path: Path) -> bool:
 
 def _draw(path: Path, names: Sequence[str], table: NameTable, size: tuple[int, int]) -> Drawn:
     with parsing(path):
-        return paint(_things(path, names, size), size, table, path)
+        return paint(inside(_things(path, names, size), size, _OUTSIDE, path), size, table, path)
 
 
 def _things(path: Path, names: Sequence[str], size: tuple[int, int]) -> Iterator[Thing]:
