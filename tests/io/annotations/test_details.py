@@ -516,3 +516,45 @@ def test_images_of_one_name_in_two_folders(tmp_path: Path) -> None:
     path.write_text(text.replace('"a.png"', '"x.png"').replace('"b.png"', '"two/x.png"'))
     with pytest.raises(DataError, match=r"its image x.png could be .*one.x.png or"):
         LabelledFolder.open(tmp_path)
+
+
+def coco(folder: Path, spoil: Any) -> None:
+    """The scene in COCO JSON with its content changed by ``spoil``."""
+    WRITERS["coco"][0](folder, scene(**WRITERS["coco"][1]))
+    path = folder / "instances.json"
+    content = json.loads(path.read_text())
+    spoil(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("written", [str, float], ids=["text", "float"])
+def test_ids_are_compared_as_numbers_however_they_are_written(written: Any, tmp_path: Path) -> None:
+    def spoil(content: Any) -> None:
+        for each in content["annotations"]:
+            each["image_id"], each["category_id"] = written(each["image_id"]), written(each["category_id"])
+
+    coco(tmp_path, spoil)
+    data = LabelledFolder.open(tmp_path)
+    made = scene(**WRITERS["coco"][1])
+    for index, name in enumerate(data.names):
+        np.testing.assert_array_equal(data[index].mask, expected(made.drawings[name]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content: content["images"][1].update(id=0), "the images a.png and b.png have the same id 0"),
+        (lambda content: content["images"][1].update(id="0"), "the images a.png and b.png have the same id 0"),
+        (lambda content: content["categories"][0].update(id=3), "the categories stem and leaf have the same id 3"),
+        (
+            lambda content: content["annotations"][5].update(image_id=99),
+            "the object 11 is of the image 99, which is not listed. List every image",
+        ),
+    ],
+    ids=["images", "images-as-text", "categories", "unlisted"],
+)
+def test_ids_that_do_not_say_what_belongs_together(spoil: Any, message: str, tmp_path: Path) -> None:
+    coco(tmp_path, spoil)
+    with pytest.raises(DataError, match=message) as caught:
+        LabelledFolder.open(tmp_path)
+    assert caught.value.path == tmp_path / "instances.json"

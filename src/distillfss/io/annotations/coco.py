@@ -43,14 +43,21 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
     faults: list[DataError] = []
     with parsing(path):
         categories = sorted(content["categories"], key=lambda each: int(each["id"]))
-        label = {int(each["id"]): text_of(each["name"], "a category's name", path) for each in categories}
-        objects: dict[Any, list[tuple[str, Any]]] = defaultdict(list)
+        label = _by_id(categories, "categories", "name", path)
+        listed = _by_id(content["images"], "images", "file_name", path)
+        objects: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         for each in content["annotations"]:
-            if int(each["category_id"]) not in label:
+            if _key(each["category_id"]) not in label:
                 raise DataError(
                     f"the category {each['category_id']} is not listed", cure="Export the annotation again", path=path
                 )
-            objects[each["image_id"]].append((label[int(each["category_id"])], each))
+            if _key(each["image_id"]) not in listed:
+                raise DataError(
+                    f"the object {each.get('id')} is of the image {each['image_id']!r}, which is not listed",
+                    cure="List every image under images, or take its objects out of the annotations",
+                    path=path,
+                )
+            objects[_key(each["image_id"])].append((label[_key(each["category_id"])], each))
         used = {name for group in objects.values() for name, _ in group}
         # Roboflow lists the project itself as the category 0, above all others
         above = {each.get("supercategory") for each in categories} - used
@@ -58,14 +65,13 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         table = settle(folder, used, declared, chosen)
         pictures = Pictures(folder)
         for each in content["images"]:
-            name = text_of(each["file_name"], "a file_name", path)
             try:
-                image = pictures.named(name, path)
+                image = pictures.named(listed[_key(each["id"])], path)
             except DataError as fault:
                 faults.append(fault)
                 continue
             size = (each["height"], each["width"]) if "height" in each and "width" in each else None
-            draw = partial(_draw, objects.get(each["id"], []), table, path)
+            draw = partial(_draw, objects.get(_key(each["id"]), []), table, path)
             pairs.append(Pair(image.stem, image, path, sized(image, path, size, draw)))
     return assemble("coco", pictures, pairs, faults, table)
 
@@ -85,6 +91,25 @@ def only_file(folder: Path, files: Sequence[Path], what: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in files_with(folder, ".json") if json_keys(path) >= _KEYS]
+
+
+def _by_id(entries: Any, what: str, name: str, path: Path) -> dict[str, str]:
+    """Id → name. Raises ``DataError`` if an id stands for two names: nobody can say which is meant."""
+    names: dict[str, str] = {}
+    for each in entries:
+        found = text_of(each[name], f"a {name} of the {what}", path)
+        if names.setdefault(_key(each["id"]), found) != found:
+            raise DataError(
+                f"the {what} {names[_key(each['id'])]} and {found} have the same id {each['id']}",
+                cure="Give each an id of its own; files that are merged have to be numbered anew",
+                path=path,
+            )
+    return names
+
+
+def _key(number: Any) -> str:
+    """An id for comparing: tools write the same number as 1, as 1.0 and as "1"."""
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
 
 
 def _draw(objects: Sequence[tuple[str, Any]], table: NameTable, path: Path, size: tuple[int, int]) -> Drawn:
