@@ -558,3 +558,11 @@ def test_ids_that_do_not_say_what_belongs_together(spoil: Any, message: str, tmp
     with pytest.raises(DataError, match=message) as caught:
         LabelledFolder.open(tmp_path)
     assert caught.value.path == tmp_path / "instances.json"
+
+
+def test_a_category_that_is_its_own_supercategory_is_a_class_even_unused(tmp_path: Path) -> None:
+    def spoil(content: Any) -> None:
+        content["categories"].append({"id": 9, "name": "person", "supercategory": "person"})
+
+    coco(tmp_path, spoil)
+    assert LabelledFolder.open(tmp_path).class_names == ("leaf", "stem", "person")

@@ -59,8 +59,8 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
                 )
             objects[_key(each["image_id"])].append((label[_key(each["category_id"])], each))
         used = {name for group in objects.values() for name, _ in group}
-        # Roboflow lists the project itself as the category 0, above all others
-        above = {each.get("supercategory") for each in categories} - used
+        # Roboflow lists the project itself as the category 0, above all others; COCO's own person is above itself alone
+        above = {each.get("supercategory") for each in categories if each.get("supercategory") != each["name"]} - used
         declared = [name for name in label.values() if name not in above]
         table = settle(folder, used, declared, chosen)
         pictures = Pictures(folder)
