@@ -1,4 +1,8 @@
-"""Label Studio: its JSON export (not JSON-MIN); brushes, polygons, rectangles and ellipses, in per cent of the image.
+"""Label Studio: its JSON export (not JSON-MIN); brushes, bitmasks, polygons, rectangles, ellipses, in per cent.
+
+An object has its label in a result of its own kind (``polygonlabels``) or, where a configuration keeps shapes and
+labels apart (``polygon``), in a second one of the same id (``labels``), which repeats the shape. An object whose label
+or outline cannot be had makes its image a fault; choices, texts, relations and the like are passed over.
 
 Of several annotations of an image the one marked as ground truth counts, else the latest; skipped ones and predictions
 never do.
@@ -8,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +36,35 @@ from distillfss.io.annotations.base import (
 )
 from distillfss.io.annotations.coco import only_file
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
-from distillfss.io.annotations.runs import label_studio_alpha
+from distillfss.io.annotations.runs import label_studio_alpha, png_bitmap
+from distillfss.io.faults import FormatFaultError
 from distillfss.io.opening import SUFFIXES
 from distillfss.io.pairs import Drawn, Pair
 
 _KEYS = {"[]", "data", "annotations"}
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(.+)")
-LABELLED = {"polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels", "keypointlabels"}
+KINDS = {
+    "polygon": "points",
+    "brush": "rle",
+    "bitmask": "imageDataURL",
+    "vector": "vertices",
+    "ellipse": "radiusX",
+    "rectangle": "height",
+    "keypoint": "width",
+}
+"""Kinds of objects, and by what their value is known where the type does not say it; the first that fits."""
+LABELLED = {"labels", *(f"{kind}labels" for kind in KINDS)}
+BARE = {"magicwand", *KINDS} - {"keypoint"}
+"""Types of results that are an area and have their label in another result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """An object of an image: its label, its kind (a key of ``KINDS``), and the result that describes it."""
+
+    label: str
+    kind: str
+    result: Any
 
 
 def detect(folder: Path) -> bool:
@@ -49,7 +76,7 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
     pictures = Pictures(folder)
     pairs: list[Pair] = []
     faults: list[DataError] = []
-    found: list[tuple[Path, list[Any]]] = []
+    found: list[tuple[Path, list[Region]]] = []
     several = 0
     with parsing(path):
         for task in read_json(path):
@@ -58,16 +85,16 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
                 continue  # not annotated (yet), or skipped
             several += len(made) > 1
             best = max(made, key=lambda each: (bool(each.get("ground_truth")), str(each.get("updated_at", ""))))
-            results = [each for each in best["result"] if each.get("type") in LABELLED]
             try:
-                found.append((_image(pictures, task["data"], path), results))
+                image = _image(pictures, task["data"], path)
+                found.append((image, _regions(best["result"], image, path)))
             except DataError as fault:
                 faults.append(fault)
-        labels = {_label(each) for _, results in found for each in results}
+        labels = {each.label for _, regions in found for each in regions}
         table = settle(folder, labels, None, chosen)
-        for image, results in found:
-            size = _size(results, path)
-            pairs.append(Pair(image.stem, image, path, sized(image, path, size, partial(_draw, results, table, path))))
+        for image, regions in found:
+            size = _size(regions, path)
+            pairs.append(Pair(image.stem, image, path, sized(image, path, size, partial(_draw, regions, table, path))))
     notices = [f"{path}: {several} images were annotated several times; the latest counts"] if several else []
     return assemble("label-studio", pictures, pairs, faults, table, notices)
 
@@ -95,42 +122,75 @@ def _image(pictures: Pictures, data: Any, path: Path) -> Path:
     raise malformed(path, "a task names no picture")
 
 
-def _size(results: Sequence[Any], path: Path) -> tuple[int, int] | None:
-    sizes = {(each["original_height"], each["original_width"]) for each in results}
+def _regions(results: Any, image: Path, path: Path) -> list[Region]:
+    """The objects of an image. Raises ``DataError`` if one has no label, or several."""
+    regions = []
+    for each in results:
+        if each.get("type") in LABELLED and _kind(each):
+            labels = each["value"].get(each["type"]) or []
+            if len(labels) != 1:
+                raise _not_one(len(labels), image, path)
+            regions.append(Region(text_of(labels[0], "a label", path), _kind(each), each))
+    labelled = {each.result.get("id") for each in regions} - {None}
+    if any(each.get("type") in BARE and each.get("id") not in labelled for each in results):
+        raise _not_one(0, image, path)
+    return regions
+
+
+def _kind(result: Any) -> str:
+    """Of a result with labels; empty if they are not about an object of an image, but of a text, say."""
+    kind = result["type"].removesuffix("labels")
+    return kind or next((each for each, key in KINDS.items() if key in result["value"]), "")
+
+
+def _not_one(count: int, image: Path, path: Path) -> DataError:
+    problem = f"{image.name} has an object with {count} labels"
+    return FormatFaultError(problem, cure="Give every object one label", path=path)
+
+
+def _size(regions: Sequence[Region], path: Path) -> tuple[int, int] | None:
+    sizes = {(each.result["original_height"], each.result["original_width"]) for each in regions}
     if len(sizes) > 1:
         raise malformed(path, "objects of one image have different original sizes")
     return sizes.pop() if sizes else None
 
 
-def _label(result: Any) -> str:
-    labels = result["value"].get(result["type"]) or []
-    if len(labels) != 1:
-        raise DataError(f"an object with {len(labels)} labels", cure="Give every object one label")
-    return text_of(labels[0], "a label", Path(result["type"]))
-
-
-def _draw(results: Sequence[Any], table: NameTable, path: Path, size: tuple[int, int]) -> Drawn:
+def _draw(regions: Sequence[Region], table: NameTable, path: Path, size: tuple[int, int]) -> Drawn:
     with parsing(path):
-        return paint((_thing(each, size) for each in results), size, table, path)
+        return paint((Thing(e.label, _area(e, size), boxed=e.kind == "rectangle") for e in regions), size, table, path)
 
 
-def _thing(result: Any, size: tuple[int, int]) -> Thing:
-    if result.get("image_rotation"):
+def _area(each: Region, size: tuple[int, int]) -> Area | None:
+    if each.result.get("image_rotation"):
         raise DataError("an image that was turned in Label Studio", cure="Turn the image file and annotate it again")
-    value, kind = result["value"], result["type"]
+    value = each.result["value"]
     height, width = size
     across, down = width / 100, height / 100
-    area: Area | None = None
-    if kind == "polygonlabels":
-        area = Outline.of([np.array(value["points"], np.float64).reshape(-1, 2) * (across, down)])
-    elif kind == "brushlabels":
-        area = Bitmap(0, 0, label_studio_alpha(value["rle"], height, width))
-    elif kind == "ellipselabels":
+    if each.kind == "polygon":
+        return Outline.of([np.array(value["points"], np.float64).reshape(-1, 2) * (across, down)])
+    if each.kind == "brush":
+        return Bitmap(0, 0, label_studio_alpha(value["rle"], height, width))
+    if each.kind == "bitmask":
+        return _bitmask(value["imageDataURL"], size)
+    if each.kind == "ellipse":
         radii = value["radiusX"] * across, value["radiusY"] * down
-        area = Ellipse(value["x"] * across, value["y"] * down, *radii, float(value.get("rotation", 0)))
-    elif kind == "rectanglelabels":
-        area = _rectangle(value, across, down)
-    return Thing(_label(result), area, boxed=kind == "rectanglelabels")
+        return Ellipse(value["x"] * across, value["y"] * down, *radii, float(value.get("rotation", 0)))
+    if each.kind == "rectangle":
+        return _rectangle(value, across, down)
+    if each.kind == "vector" and value.get("closed", True):
+        raise DataError("an outline drawn as a vector, which is not read", cure="Draw it as a polygon or with a brush")
+    return None
+
+
+def _bitmask(url: str, size: tuple[int, int]) -> Bitmap:
+    """A PNG in a data URL, opaque where the object is."""
+    pixels = png_bitmap(url.partition(",")[2])
+    if pixels.shape != size:
+        raise DataError(
+            f"a bitmask of {pixels.shape[1]}x{pixels.shape[0]} pixels, not {size[1]}x{size[0]}",
+            cure="Export the annotation again",
+        )
+    return Bitmap(0, 0, pixels)
 
 
 def _rectangle(value: Any, across: float, down: float) -> Outline:
