@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,19 @@ def test_entities_in_xml_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(bomb, stolen))
     with pytest.raises(DataError, match="is not XML that can be read"):
         read_annotations(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("suffix", [".xml", ".json"])
+def test_a_pipe_beside_the_annotation_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    write("coco", tmp_path)
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    looked: list[str] = []
+    # in a thread, so that waiting for ever is a failure and no more
+    looking = threading.Thread(target=lambda: looked.append(read_annotations(tmp_path).format), daemon=True)
+    looking.start()
+    looking.join(30)
+    assert looked == ["coco"]
 
 
 def test_yaml_that_would_run_code(tmp_path: Path) -> None:

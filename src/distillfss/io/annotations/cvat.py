@@ -12,7 +12,16 @@ from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Area, Bitmap, Ellipse, Outline, box
-from distillfss.io.annotations.base import Annotations, Pictures, assemble, files_with, parsing, read_bytes, settle
+from distillfss.io.annotations.base import (
+    Annotations,
+    Pictures,
+    assemble,
+    files_with,
+    is_file,
+    parsing,
+    read_bytes,
+    settle,
+)
 from distillfss.io.annotations.coco import only_file
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.extra import needed
@@ -63,6 +72,8 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
 def _files(folder: Path) -> list[Path]:
     found = []
     for path in files_with(folder, ".xml"):
+        if not is_file(path):  # a pipe would wait for ever
+            continue
         try:
             with path.open("rb") as file:
                 start = file.read(4096)
