@@ -302,6 +302,14 @@ def test_radiographs_are_looked_at(tmp_path: Path) -> None:
     assert check(tmp_path).ok
 
 
+def test_a_folder_of_which_every_annotation_is_at_fault(tmp_path: Path) -> None:
+    for seed in range(2):
+        Image.fromarray(picture(seed)[0]).save(tmp_path / f"p{seed}.png")
+        shapes = [{"points": [[20, 20], [140, 20], [140, 100]]}]
+        (tmp_path / f"p{seed}.json").write_text(json.dumps({"shapes": shapes, "imagePath": f"p{seed}.png"}))
+    assert found(tmp_path) == {"annotation": ["p0.json", "p1.json"], "unlabelled": ["p0.png", "p1.png"]}
+
+
 def test_every_kind_is_explained() -> None:
     for name, kind in KINDS.items():
         assert name == name.lower()

@@ -207,6 +207,34 @@ def test_boxes_are_no_outlines(tmp_path: Path) -> None:
         SupportSet.from_folder(tmp_path / "yolo")
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("label-studio", ".png", ".jpg", "its image .*/a.jpg is not in the folder"),
+        ("geojson", "]}", "", "is not valid JSON"),
+        ("labelme", '"label"', '"name"', "is not as its format says: label is missing"),
+    ],
+)
+def test_where_every_file_is_at_fault_the_faults_are_told(
+    name: str, old: str, new: str, problem: str, tmp_path: Path
+) -> None:
+    write(name, tmp_path)
+    for path in tmp_path.rglob("*json"):
+        path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match=problem) as caught:
+        SupportSet.from_folder(tmp_path)
+    assert caught.value.path is not None
+    assert caught.value.path.is_file()
+
+
+def test_a_folder_in_which_nothing_is_drawn(tmp_path: Path) -> None:
+    write("labelme", tmp_path)
+    for path in tmp_path.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"shapes": []}))
+    with pytest.raises(DataError, match=r"no object is drawn in the whole folder\. Annotate at least one image"):
+        SupportSet.from_folder(tmp_path)
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no format 'voc'.*auto, index-png"):
         read_annotations(tmp_path, format="voc")

@@ -107,6 +107,8 @@ def read_annotations(folder: Path, chosen: Sequence[str] | None = None, format: 
         found = replace(found, legend=replace(found.legend, bands=reading.bands, value_range=reading.value_range))
     if notice:
         found.notices.append(notice)
+    if found.legend.names == () and not found.faults:  # else the objects may be in what is at fault
+        raise DataError("no object is drawn in the whole folder", cure="Annotate at least one image", path=folder)
     if not found.pairs and not found.faults:
         raise DataError("holds no annotated image", cure="Check the folder, or name its --format", path=folder)
     return found

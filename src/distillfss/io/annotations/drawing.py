@@ -92,7 +92,7 @@ def name_table(
     legend: Legend,
     chosen: Sequence[str] | None,
 ) -> NameTable:
-    """Which classes there are.
+    """Which classes there are: none where no object has a label, see ``read_annotations``.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def name_table(
     names = tuple(dict.fromkeys(name.strip() for name in (sorted(used) if declared is None else declared)))
     names = tuple(name for name in names if not is_background(name) and name.casefold() not in IGNORED)
     if not names:
-        raise DataError("no object is drawn in the whole folder", cure="Annotate at least one image", path=path)
+        return NameTable((), collected=collected)
     if len(names) > MOST_NAMES:
         raise DataError(f"{len(names)} classes", cure="Choose some with --classes", path=path)
     return NameTable(foreground_names(names, path), collected=collected)
