@@ -227,6 +227,20 @@ def test_where_every_file_is_at_fault_the_faults_are_told(
     assert caught.value.path.is_file()
 
 
+@pytest.mark.parametrize("name", ["coco", "labelme", "label-studio", "supervisely"])
+@pytest.mark.parametrize("how", ["cut short", "UTF-16"])
+@pytest.mark.parametrize("named", [False, True], ids=["auto", "named"])
+def test_a_damaged_file_that_hides_the_format_is_named(name: str, how: str, named: bool, tmp_path: Path) -> None:
+    write(name, tmp_path)
+    paths = sorted(tmp_path.glob("*.json"))
+    for path in paths:
+        text = path.read_text()
+        path.write_bytes(text[:-9].encode() if how == "cut short" else text.encode("utf-16"))
+    with pytest.raises(DataError, match=r"json: is not valid JSON .*Export the annotation again") as caught:
+        read_annotations(tmp_path, format=name if named else "auto")
+    assert caught.value.path == paths[0]
+
+
 def test_a_folder_in_which_nothing_is_drawn(tmp_path: Path) -> None:
     write("labelme", tmp_path)
     for path in tmp_path.glob("*.json"):

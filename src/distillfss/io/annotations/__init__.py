@@ -21,7 +21,8 @@ from distillfss.io.annotations import (
     supervisely,
     yolo,
 )
-from distillfss.io.annotations.base import Annotations, Format, is_dir
+from distillfss.io.annotations.base import Annotations, Format, damaged_json, is_dir
+from distillfss.io.faults import raise_faults
 from distillfss.io.legend import read_legend
 
 __all__ = ["AUTO", "FORMATS", "Annotations", "Format", "detect_format", "is_annotated", "read_annotations"]
@@ -45,6 +46,8 @@ FORMATS: dict[str, Format] = {
 
 _MASKS = ("colour-png", "binary-png", "index-png")
 """Mask pictures; of several that fit, the first is meant."""
+_JSON = ("index-png", "coco", "labelme", "label-studio", "supervisely", "geojson")
+"""Formats that are known by what is in a JSON file, and the one a folder counts as that fits none."""
 
 
 def detect_format(folder: Path) -> tuple[str, str]:
@@ -100,6 +103,8 @@ def read_annotations(folder: Path, chosen: Sequence[str] | None = None, format: 
     if format not in (AUTO, *FORMATS):
         raise UsageError(f"there is no format {format!r}", cure=f"Choose one of {', '.join((AUTO, *FORMATS))}")
     name, notice = detect_format(folder) if format == AUTO else (format, "")
+    if name in _JSON and is_dir(folder) and not FORMATS[name].detect(folder):
+        raise_faults(damaged_json(folder))
     found = FORMATS[name].read(folder, chosen)
     # how GeoTIFF and DICOM are read is said in meta.json, whatever the annotation; a format may have its own meta.json
     with contextlib.suppress(DataError):

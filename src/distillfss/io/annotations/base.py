@@ -15,7 +15,7 @@ from typing import Any
 from distillfss.errors import DataError
 from distillfss.io.annotations.drawing import NameTable, name_table
 from distillfss.io.faults import FormatFaultError
-from distillfss.io.legend import Legend, read_legend
+from distillfss.io.legend import META, Legend, read_legend
 from distillfss.io.opening import SUFFIXES
 from distillfss.io.pairs import Pair
 
@@ -162,11 +162,23 @@ def files_with(folder: Path, *suffixes: str) -> list[Path]:
                 found += [
                     Path(entry.path)
                     for entry in entries
-                    if entry.name.lower().endswith(suffixes) and entry.name[0] != "." and entry.name != "meta.json"
+                    if entry.name.lower().endswith(suffixes) and entry.name[0] != "." and entry.name != META
                 ]
     except OSError:
         return sorted(found)
     return sorted(found)
+
+
+def damaged_json(folder: Path) -> list[DataError]:
+    """What is wrong with JSON files of the folder: they may be why it seems to be of no format."""
+    meta = [folder / META] if is_file(folder / META) else []
+    faults = []
+    for path in [*meta, *files_with(folder, ".json")]:
+        try:
+            read_json(path)
+        except DataError as fault:
+            faults.append(fault)
+    return faults
 
 
 def read_json(path: Path) -> Any:
