@@ -38,7 +38,7 @@ from distillfss.io.legend import (
     without_foreground,
 )
 from distillfss.io.masks import IGNORE, mask_from_array
-from distillfss.io.pairs import Drawn, Pair
+from distillfss.io.pairs import Drawn, Pair, with_image
 from distillfss.metrics import resize_mask
 
 __all__ = ["LabelledFolder", "Sample", "SupportSet"]
@@ -120,9 +120,8 @@ class SupportSet:
                 remarked.append(Drawn(empty, drawn.remarks))
                 notices += notes
         notices += drawing_notices(root, remarked)
-        return cls._checked(
-            [sample for _, sample in read], [pair.mask for pair, _ in read], legend, faults, notices, root
-        )
+        places, told = [pair.mask for pair, _ in read], [with_image(pair.mask, pair.image) for pair, _ in read]
+        return cls._checked([sample for _, sample in read], places, told, legend, faults, notices, root)
 
     @classmethod
     def from_arrays(
@@ -151,19 +150,23 @@ class SupportSet:
                 samples.append(Sample(f"image_{index}", pixels, indices))
         legend = Legend(None if classes is None else foreground_names(classes))
         places = [Path(f"masks[{sample.name.removeprefix('image_')}]") for sample in samples]
-        return cls._checked(samples, places, legend, faults, [], None)
+        return cls._checked(samples, places, [str(place) for place in places], legend, faults, [], None)
 
     @classmethod
     def _checked(
         cls,
         samples: list[Sample],
         places: list[Path],
+        told: list[str],
         legend: Legend,
         faults: list[DataError],
         notices: list[str],
         root: Path | None,
     ) -> SupportSet:
-        """Settle what the mask values mean and refuse what cannot be learnt. ``places`` names the masks in messages."""
+        """Settle what the mask values mean and refuse what cannot be learnt.
+
+        ``places`` names the masks' files in errors, ``told`` the masks in notices.
+        """
         values = [np.unique(sample.mask).tolist() for sample in samples]
         where = "the masks" if root is None else f"{root}"
         try:
@@ -203,10 +206,10 @@ class SupportSet:
                 f"{where}: no pixel of {', '.join(absent)} in any mask, so the model will never find it; "
                 "annotate an image that shows it"
             )
-        for each, place in zip(values, places, strict=True):
+        for each, mask in zip(values, told, strict=True):
             if not set(each) - {0, IGNORE}:
                 problem, cure = without_foreground(each)
-                notices.append(f"{place}: {problem}; {cure[:1].lower()}{cure[1:]}")
+                notices.append(f"{mask}: {problem}; {cure[:1].lower()}{cure[1:]}")
         reading = {"bands": legend.bands and list(legend.bands), "range": legend.value_range and [*legend.value_range]}
         return cls(samples, names, notices, {key: value for key, value in reading.items() if value is not None})
 

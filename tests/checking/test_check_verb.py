@@ -96,6 +96,24 @@ def test_json_has_the_fields_the_documentation_names(run: Run, tmp_path: Path) -
         assert f"`{key}`" in text
 
 
+def test_findings_in_one_file_for_many_images_name_the_image(run: Run, tmp_path: Path) -> None:
+    names = ("a.png", "insta.png")  # letters of the file's own name
+    box = {"segmentation": [], "bbox": [1, 2, 3, 4], "category_id": 1}
+    content = {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+        "annotations": [{"id": number, "image_id": number, **box} for number in range(2)],
+        "categories": [{"id": 1, "name": "disc"}],
+    }
+    for seed, name in enumerate(names):
+        Image.fromarray(picture(seed)[0]).save(tmp_path / name)
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    code, out, _ = run("check", tmp_path)
+    assert code == 3
+    assert "instances.json (a.png), instances.json (insta.png)" in out
+    (tmp_path / "instances.json").rename(tmp_path / "a.json")
+    assert "a.json, a.json (insta.png)" in run("check", tmp_path)[1]
+
+
 def test_repair_from_the_command_line(run: Run, tmp_path: Path) -> None:
     folder = faulty(tmp_path / "d")
     code, out, _ = run("check", folder, "--fix")

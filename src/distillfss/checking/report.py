@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillfss.checking.findings import ERROR, KINDS, SEVERITIES, Finding
+from distillfss.io import pairs
 
 if TYPE_CHECKING:
     from distillfss.checking.fixing import Fixed
@@ -91,8 +92,7 @@ def _folder(folder: Inspection) -> dict[str, Any]:
 def where(finding: Finding, root: Path) -> str:
     """The file as people read it, and the image where the file is about many."""
     file = relative(finding.file, root)
-    image = finding.image
-    return file if image is None or image.stem in finding.file.name else f"{file} ({image.name})"
+    return file if finding.image is None else pairs.with_image(Path(file), finding.image)
 
 
 def relative(path: Path, root: Path) -> str:

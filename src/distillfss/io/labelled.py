@@ -20,7 +20,7 @@ from distillfss.io.decode import read_image
 from distillfss.io.faults import raise_faults
 from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, unnamed_value
 from distillfss.io.masks import IGNORE
-from distillfss.io.pairs import Drawn, Pair
+from distillfss.io.pairs import Drawn, Pair, called_after
 from distillfss.io.special import bands_and_range
 
 BINARY = f"masks hold only 0 and 255, so 255 is taken as the class; declare it with ignore_index in {META} to ignore it"
@@ -175,7 +175,7 @@ class LabelledFolder(Sequence[Sample]):
 
     def raw_mask(self, index: int) -> NDArray[np.uint8]:
         """A pair's mask (H, W) as its file gives it, without its image. Raises ``DataError`` if it is bad."""
-        return self._pairs[index].drawn().mask
+        return _drawn(self._pairs[index]).mask
 
     def classes_in(self, index: int) -> list[int]:
         """The classes in a pair's mask, sorted, without reading its image. Raises ``DataError`` if the mask is bad."""
@@ -224,9 +224,19 @@ def drawing_notices(root: Path, drawn: Iterable[Drawn]) -> list[str]:
 
 def read_pair(pair: Pair, legend: Legend) -> tuple[NDArray[np.uint8], Drawn, tuple[str, ...]]:
     """Image (H, W, 3), raw mask (H, W), notices. Raises ``DataError`` if a file is bad or the sizes differ."""
-    image, drawn = read_image(pair.image, legend.bands, legend.value_range), pair.drawn()
+    image, drawn = read_image(pair.image, legend.bands, legend.value_range), _drawn(pair)
     check_sizes(image.pixels, drawn.mask, pair.mask)
     return image.pixels, drawn, image.notices
+
+
+def _drawn(pair: Pair) -> Drawn:
+    """The mask of a pair; what is wrong in a file that may hold many images is told with the name of this one."""
+    try:
+        return pair.drawn()
+    except DataError as fault:
+        if fault.path != pair.mask or called_after(pair.mask, pair.image) or pair.image.name in fault.problem:
+            raise
+        raise type(fault)(f"{fault.problem} ({pair.image.name})", cure=fault.cure, path=fault.path) from fault
 
 
 def check_sizes(image: NDArray[np.uint8], mask: NDArray[np.uint8], path: Path | None) -> None:

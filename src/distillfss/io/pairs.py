@@ -52,6 +52,16 @@ class Pair:
         return Drawn(read_mask(self.mask)) if self.draw is None else self.draw()
 
 
+def called_after(file: Path, image: Path) -> bool:
+    """Whether a file of annotation has the name of its image; one that has not may be about many."""
+    return file.stem in (image.stem, image.name)
+
+
+def with_image(file: Path, image: Path) -> str:
+    """A file of annotation as people read it, with the image it is about where its name does not say so."""
+    return str(file) if called_after(file, image) else f"{file} ({image.name})"
+
+
 def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tuple[list[Pair], list[DataError]]:
     """Pair the files of two folders in ``folder`` by stem, sorted, and list what could not be paired.
 

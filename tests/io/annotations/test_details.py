@@ -388,7 +388,7 @@ def test_label_studio_objects_that_cannot_be_had_are_faults(tmp_path: Path) -> N
         "type": "vectorlabels",
         "value": {"vertices": [], "closed": True, "vectorlabels": ["leaf"]},
     }
-    with pytest.raises(DataError, match=r"an outline drawn as a vector, which is not read\. Draw it as a polygon"):
+    with pytest.raises(DataError, match=r"an outline drawn as a vector, which is not read \(a.png\)\. Draw it as"):
         only_mask(label_studio(tmp_path / "d", sound, vector))
     vector["value"]["closed"] = False  # a line
     np.testing.assert_array_equal(
@@ -652,3 +652,27 @@ def test_a_category_that_is_its_own_supercategory_is_a_class_even_unused(tmp_pat
 
     coco(tmp_path, spoil)
     assert LabelledFolder.open(tmp_path).class_names == ("leaf", "stem", "person")
+
+
+def test_faults_and_notices_of_one_file_for_many_images_name_the_image(tmp_path: Path) -> None:
+    def spoil(content: Any) -> None:
+        content["annotations"] = [each for each in content["annotations"] if each["image_id"] == 1]
+
+    coco(tmp_path, spoil)
+    path = tmp_path / "instances.json"
+    notices = SupportSet.from_folder(tmp_path).notices
+    assert f"{path} (a.png): holds no foreground; annotate the image if something is in it" in notices
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= {"segmentation": [], "bbox": [1, 2, 3, 4]}
+    path.write_text(json.dumps(content))
+    problem = "the object 10 (leaf) has a bounding box but no outline (b.png)"
+    with pytest.raises(DataError) as caught:
+        SupportSet.from_folder(tmp_path)
+    assert (caught.value.path, caught.value.problem) == (path, problem)
+    with pytest.raises(DataError) as caught:
+        LabelledFolder.open(tmp_path).raw_mask(1)
+    assert caught.value.problem == problem
+    path.rename(tmp_path / "b.json")  # as files of single images are called
+    with pytest.raises(DataError) as caught:
+        SupportSet.from_folder(tmp_path)
+    assert caught.value.problem == problem.removesuffix(" (b.png)")
