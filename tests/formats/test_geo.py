@@ -75,6 +75,17 @@ def test_ground_control_points_and_no_place_at_all(tmp_path: Path) -> None:
         assert mask.transform == Affine.identity()
 
 
+def test_a_transform_without_coordinate_system(tmp_path: Path) -> None:
+    place = from_origin(10, 20, 2, 2)
+    path = write(tmp_path / "map.tif", blocks(), transform=place)
+    done = predict_raster(BrightnessSegmenter(), path, tmp_path / "out", FormatOptions(tile=64))
+    with rasterio.open(done.written[0]) as mask:
+        assert mask.crs is None
+        assert mask.transform == place
+        np.testing.assert_array_equal(mask.read(1), blocks()[0] >= 128)
+    assert done.square_metres is None
+
+
 def test_nodata_is_nodata_again(tmp_path: Path) -> None:
     bands = np.maximum(blocks(), 1)
     bands[:, :40, :70] = 0

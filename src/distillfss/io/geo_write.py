@@ -107,7 +107,8 @@ def _place(dataset: Any, like: Any) -> None:
     if points:
         dataset.gcps = points, system
     elif like.crs is not None or not like.transform.is_identity:
-        dataset.crs = like.crs
+        if like.crs is not None:  # a world file, or an image cut from a map, has a transform alone
+            dataset.crs = like.crs
         dataset.transform = like.transform
     if like.rpcs is not None:
         dataset.rpcs = like.rpcs
