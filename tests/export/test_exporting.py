@@ -207,6 +207,31 @@ def test_a_tie_of_two_classes_excuses_the_background_alone() -> None:
     assert checking.logit_difference(found[:, :, :1], wanted) == float("inf")
 
 
+@pytest.mark.parametrize(("precision", "furthest"), [("fp32", 0.75), ("fp16", 0.0625)])
+def test_how_close_a_tie_is_depends_on_the_precision(precision: str, furthest: float) -> None:
+    """Rounding of the weights swaps two classes that are 0.05 apart, and with them the background logit."""
+    wanted = np.zeros((1, 3, 1, 4), np.float32)
+    wanted[0, 1] = 5
+    wanted[0, 2, 0] = 4.95, 1, 1, 1
+    found = wanted.copy()
+    found[0, 0, 0, 0] = 0.75
+    found[0, 0, 0, 1] = 0.0625
+
+    class Fixed:
+        def __init__(self, logits: np.ndarray, mask: list[int]) -> None:
+            self._logits, self._mask = logits, mask
+
+        def logits(self, image: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(self._logits)
+
+        def __call__(self, image: np.ndarray) -> np.ndarray:
+            return np.array([self._mask], np.uint8)
+
+    exported, model = Fixed(found, [2, 1, 1, 1]), Fixed(wanted, [1, 1, 1, 1])
+    agreed = checking.agreement(exported, model, [picture(1, 4)], precision)  # type: ignore[arg-type]
+    assert agreed == checking.Agreement(1, 4, furthest, 1 / 4, 5.0)  # the swapped class counts all the same
+
+
 def test_half_weights_halve_the_file(one_class: Segmenter, one_class_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "half.onnx"
     report = export_onnx(one_class, path, "fp16")

@@ -63,8 +63,12 @@ class Agreement:
         return asdict(self)
 
 
-def agreement(exported: Segmenter, model: Segmenter, pictures: Iterable[NDArray[np.uint8]]) -> Agreement:
+def agreement(
+    exported: Segmenter, model: Segmenter, pictures: Iterable[NDArray[np.uint8]], precision: str
+) -> Agreement:
     """Compare an exported model with the one it was made from, on images uint8 (H, W, 3) of any size.
+
+    What a logit may be off by at this precision is also how close two classes count as a tie, see ``logit_difference``.
 
     Raises
     ------
@@ -84,8 +88,9 @@ def agreement(exported: Segmenter, model: Segmenter, pictures: Iterable[NDArray[
                 cure="Fit with the default backbone, or serve the .safetensors file",
             ) from error
         wanted = model.logits(picture).cpu().numpy()[0]
-        furthest = max(furthest, logit_difference(found, wanted))
-        largest = max(largest, float(np.abs(wanted).max()))
+        here = float(np.abs(wanted).max())
+        furthest = max(furthest, logit_difference(found, wanted, TOLERANCES[precision].of_logits(here)))
+        largest = max(largest, here)
         differing += int((exported(picture) != model(picture)).sum())
         images += 1
         pixels += picture.shape[0] * picture.shape[1]
@@ -95,7 +100,8 @@ def agreement(exported: Segmenter, model: Segmenter, pictures: Iterable[NDArray[
 def logit_difference(found: NDArray[np.float32], wanted: NDArray[np.float32], tie: float = 1e-3) -> float:
     """Largest absolute difference of merged logits (n + 1, h, w); infinite if the shapes differ.
 
-    Where two classes tie, rounding decides whose background logit is taken, so that one is not compared there.
+    Where two classes are closer than ``tie``, rounding decides whose background logit is taken, so that one is not
+    compared there.
     """
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float("inf")

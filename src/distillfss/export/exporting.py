@@ -121,7 +121,7 @@ def export_onnx(
 
     tell("comparing with PyTorch")
     exact = _served(whole, segmenter, path, "fp32", {})
-    found = checking.agreement(exact, segmenter, odd)
+    found = checking.agreement(exact, segmenter, odd, "fp32")
     checking.check(found, "fp32")
     checks: dict[str, Any] = {"fp32": found.to_dict()}
     if precision == "fp16":
@@ -129,7 +129,7 @@ def export_onnx(
 
         whole = with_half_weights(whole)
         half = _served(whole, segmenter, path, precision, {})
-        found = checking.agreement(half, segmenter, odd)
+        found = checking.agreement(half, segmenter, odd, precision)
         checking.check(found, precision)
         checks[precision] = found.to_dict()
     elif precision == "int8":
