@@ -143,6 +143,30 @@ def test_masks_never_land_among_the_images_or_on_each_other(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("twin", "options", "shared"),
+    [
+        ("map.png", FormatOptions(overlay=True), r"overlays/map\.jpg"),
+        ("map.png", FormatOptions(probabilities=True), r"probabilities/map\.tif"),
+        ("MAP.png", FormatOptions(overlay=True), r"overlays/map\.jpg"),
+        ("map.dcm", FormatOptions(overlay=True), r"overlays/map\.jpg"),
+        ("map.png", FormatOptions(), None),
+        ("map.dcm", FormatOptions(), None),
+    ],
+)
+def test_files_of_two_kinds_do_not_share_what_is_written_beside_the_mask(
+    twin: str, options: FormatOptions, shared: str | None, folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    (folder / twin).write_bytes((folder / ("slice.dcm" if twin.endswith("dcm") else "picture.png")).read_bytes())
+    paths, pictures = [folder / twin, folder / "map.tif"], lambda *_: None
+    if shared is None:  # their masks have different suffixes
+        predict_files(segmenter, paths, tmp_path / "out", options, pictures)
+        return
+    with pytest.raises(UsageError, match=f"would both get {shared}"):
+        predict_files(segmenter, paths, tmp_path / "out", options, pictures)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wish_that_one_file_cannot_fulfil_does_not_stop_the_others(
     folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
 ) -> None:

@@ -15,6 +15,7 @@ from distillfss.formats.dispatch import Handler, special_handler
 from distillfss.formats.frames import segment_picture, wants_tiles
 from distillfss.formats.options import FormatOptions, Prediction
 from distillfss.io.kinds import VIDEO_SUFFIXES
+from distillfss.outputs import OutputSettings, make_outputs
 from distillfss.predicting import PredictSummary
 from distillfss.quality.judging import Answer
 from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_strips
@@ -132,7 +133,8 @@ def predict_files(
     Raises
     ------
     UsageError
-        Before anything is written: two files would get the same mask, or a mask would land among the images.
+        Before anything is written: two files would get the same mask, overlay or probabilities, or a mask would land
+        among the images.
     OutputError
         If a file cannot be written; what was written before stays.
     """
@@ -227,18 +229,26 @@ def _refuse_inputs(special: dict[Path, Handler], out: Path) -> None:
 
 
 def _refuse_collisions(special: dict[Path, Handler], plain: list[Path], out: Path, options: FormatOptions) -> None:
-    """Two files must not share a mask, not even on a file system that ignores case."""
-    seen = {f"{path.stem}.png".casefold(): path for path in plain}
+    """No two files must be written to one place, not even on a file system that ignores case."""
+    seen = {target.casefold(): path for path in plain for target in _picture_targets(path, options)}
     for path, handler in special.items():
         try:
-            target = handler.targets(path, out, options)[0]
+            targets = handler.targets(path, out, options)
         except DataError:  # a file that cannot be read gets no mask
             continue
-        key = target.name.casefold()
-        if key in seen:
-            raise UsageError(
-                f"{seen[key].name} and {path.name} would both get the mask {target.name}",
-                cure="Rename one of them or predict them into different folders",
-                path=path,
-            )
-        seen[key] = path
+        for target in targets:
+            name = target.relative_to(out).as_posix()
+            other = seen.setdefault(name.casefold(), path)
+            if other is not path:
+                raise UsageError(
+                    f"{other.name} and {path.name} would both get {'the mask ' if target is targets[0] else ''}{name}",
+                    cure="Rename one of them or predict them into different folders",
+                    path=path,
+                )
+
+
+def _picture_targets(path: Path, options: FormatOptions) -> list[str]:
+    """What an ordinary picture may get of the files that special ones get too, relative to the folder of the masks."""
+    names = {"mask": True, "overlay": options.overlay, "probabilities": options.probabilities}
+    outputs = make_outputs([name for name, asked in names.items() if asked], OutputSettings(()))
+    return [target for output in outputs if (target := output.target(path.stem))]
