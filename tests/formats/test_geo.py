@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +272,21 @@ def test_what_exists_is_left_alone_and_the_rest_is_made_from_it(tmp_path: Path) 
     with rasterio.open(tmp_path / "out" / "map.tif") as mask:
         assert mask.read(1).max() == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["map.gpkg", "map.tif", "overlays", "probabilities"]
+
+
+@pytest.mark.parametrize("more", [FormatOptions(tile=64, polygons=("gpkg",)), FormatOptions(64, probabilities=True)])
+def test_a_mask_of_other_classes_is_not_taken_for_the_models_own(tmp_path: Path, more: FormatOptions) -> None:
+    path = write(tmp_path / "map.tif", blocks(), **UTM)
+    predict_raster(BrightnessSegmenter(("a", "b"), (100, 200)), path, tmp_path / "out", FormatOptions(tile=64))
+    before = (tmp_path / "out" / "map.tif").read_bytes()
+    other = BrightnessSegmenter(("b",))
+    with pytest.raises(UsageError, match=r"other classes than the model's \(0=background, 1=a, 2=b") as caught:
+        predict_raster(other, path, tmp_path / "out", more)
+    assert (caught.value.path, caught.value.cure) == (path, "Choose another folder, or add --overwrite")
+    assert (tmp_path / "out" / "map.tif").read_bytes() == before
+    assert not list(tmp_path.glob("out/**/*.gpkg"))
+    done = predict_raster(other, path, tmp_path / "out", replace(more, overwrite=True))
+    assert done.pixels["b"] == int((blocks()[0] >= 128).sum())
 
 
 def test_png_and_overlay(tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distillfss.errors import OutputError
+from distillfss.errors import OutputError, UsageError
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
 from distillfss.io.areas import pixel_square_metres
 from distillfss.io.extras import optional
 from distillfss.io.files import TEMPORARY_PREFIX, atomic_path, atomic_write, make_folder
 from distillfss.io.geo import RasterSource, gdal
-from distillfss.io.geo_write import BLOCK, PROBABILITY_NODATA, mask_tags, new_raster
+from distillfss.io.geo_write import BLOCK, CLASSES_TAG, PROBABILITY_NODATA, mask_tags, new_raster
 from distillfss.io.masks import IGNORE
+from distillfss.io.opening import quiet
 from distillfss.io.polygons import write_polygons
 from distillfss.tiles.engine import PROBABILITY_ONE, segment_strips
 from distillfss.tiles.plan import overlap_pixels
@@ -70,6 +71,8 @@ def predict_raster(
     ------
     DataError
         The file cannot be read, or rasterio is not installed.
+    UsageError
+        A mask that is to be left alone is that of a model with other classes.
     OutputError
         Something cannot be written; nothing that existed was changed.
     """
@@ -85,6 +88,8 @@ def predict_raster(
     with RasterSource(path, options.bands, options.value_range) as source, ExitStack() as stack:
         as_png = options.masks == PNG
         native = targets[0]
+        if not as_png and native not in wanted:
+            _refuse_other_classes(native, segmenter.class_names, path)
         if as_png or (native not in wanted and likely in wanted):
             native = (
                 Path(stack.enter_context(TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out))) / f"{path.stem}.tif"
@@ -156,6 +161,18 @@ def _segment(
                 strip.probabilities[:, strip.labels == IGNORE] = PROBABILITY_NODATA
                 likely.write(strip.probabilities)
             counts.add(strip.labels, pixel_square_metres(source.dataset, strip.row + strip.labels.shape[0] // 2))
+
+
+def _refuse_other_classes(mask: Path, class_names: Sequence[str], source: Path) -> None:
+    """Polygons and overlays made from a mask that exists get the names of the model's classes."""
+    with gdal(mask) as rasterio, quiet(), rasterio.open(mask) as dataset:
+        theirs = dataset.tags().get(CLASSES_TAG, "unknown")
+    if theirs != mask_tags(class_names)[CLASSES_TAG]:
+        raise UsageError(
+            f"the mask {mask} is there already, with other classes than the model's ({theirs})",
+            cure="Choose another folder, or add --overwrite",
+            path=source,
+        )
 
 
 def _count(mask: Path, counts: _Counts) -> None:

@@ -19,6 +19,7 @@ from distillfss.io.masks import IGNORE, PALETTE
 from distillfss.io.opening import quiet
 
 BLOCK = 256
+CLASSES_TAG = "DISTILLFSS_CLASSES"
 PROBABILITY_NODATA = 65535
 """Probabilities are 0 to 65534; this stands for "nothing measured here"."""
 
@@ -97,7 +98,7 @@ def new_raster(
 def mask_tags(class_names: Sequence[str]) -> dict[str, str]:
     """What the values of a mask mean, as GDAL metadata."""
     return {
-        "DISTILLFSS_CLASSES": ", ".join(f"{value}={name}" for value, name in enumerate(["background", *class_names])),
+        CLASSES_TAG: ", ".join(f"{value}={name}" for value, name in enumerate(["background", *class_names])),
         "DISTILLFSS_NODATA": f"{IGNORE} where the image holds no data",
     }
 
