@@ -1,4 +1,4 @@
-"""DICOM: what is seen, against pydicom's windowing and plain arithmetic; segmentations read back without highdicom."""
+"""DICOM: what is seen, against pydicom's windowing and plain arithmetic; segmentations read back by pydicom."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from copy import deepcopy
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -15,6 +16,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_voi_lut
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from distillfss.errors import DataError, UsageError
 from distillfss.formats.dicom import predict_dicom
@@ -169,6 +171,35 @@ def test_segmentation_of_a_slice(tmp_path: Path) -> None:
     np.testing.assert_allclose(place, source.ImagePositionPatient)
     again = predict_dicom(segmenter, FILES / "CT_small.dcm", tmp_path / "again")
     assert pydicom.dcmread(again.written[0]).SOPInstanceUID == result.SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("spacing", "place", "thickness"), [(None, True, 1.0), (-2.5, True, 2.5), (None, False, 1.0), (3.0, False, 3.0)]
+)
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_segmentation_can_be_read_whatever_the_image_says_of_its_thickness(
+    tmp_path: Path, spacing: float | None, place: bool, thickness: float, empty: bool
+) -> None:
+    dataset = pydicom.dcmread(FILES / "CT_small.dcm")
+    del dataset.SliceThickness, dataset.SpacingBetweenSlices
+    if empty:
+        dataset.SliceThickness = None
+    if not place:
+        del dataset.FrameOfReferenceUID, dataset.ImagePositionPatient, dataset.ImageOrientationPatient
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    if spacing is not None:
+        dataset.SpacingBetweenSlices = spacing
+    path = saved(dataset, tmp_path / "a.dcm")
+    segmenter = BrightnessSegmenter()
+    done = predict_dicom(segmenter, path, tmp_path / "out")
+    read = highdicom.seg.segread(done.written[0])
+    measures = read.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == thickness
+    assert measures.PixelSpacing == dataset.PixelSpacing
+    found = read.get_pixels_by_source_instance(
+        [dataset.SOPInstanceUID], combine_segments=True, ignore_spatial_locations=not place
+    )
+    np.testing.assert_array_equal(found[0], segmenter.mask(DicomImage(path).frame(0)))
 
 
 def test_nothing_found_is_a_segmentation_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequenc
     Parameters
     ----------
     dataset
-        The image, as pydicom dataset.
+        The image, as pydicom dataset. Fields that a segmentation needs and it lacks are added to it.
     masks
         (frames, H, W): 0 for background, i + 1 for ``class_names[i]``.
     class_names
@@ -62,7 +61,7 @@ def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequenc
     """
     source = Path(getattr(dataset, "filename", None) or "the image")
     highdicom, pydicom = optional("highdicom", source), optional("pydicom", source)
-    image = _with_empty_fields(dataset)
+    _complete(dataset)
     # Nothing but the image and the masks decides the identifiers: the same run again gives the same object.
     identity = hashlib.sha256(f"{dataset.get('SOPInstanceUID')} {list(class_names)} ".encode() + masks.tobytes())
     series, instance = (
@@ -71,7 +70,7 @@ def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequenc
     try:
         with _silence():
             return highdicom.seg.Segmentation(
-                source_images=[image],
+                source_images=[dataset],
                 pixel_array=masks,
                 segmentation_type="BINARY",
                 segment_descriptions=[
@@ -125,10 +124,12 @@ def _description(highdicom: Any, number: int, name: str) -> Any:
     )
 
 
-def _with_empty_fields(dataset: Any) -> Any:
-    """A copy of the header without pixels, with the fields that may be empty but must be there."""
-    header = copy(dataset)
+def _complete(header: Any) -> None:
+    """Add the fields that may be empty but must be there, and a slice thickness."""
     for name in _MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
-    return header
+    if not header.get("SliceThickness"):
+        # Photographs with a pixel spacing, and some scans, have none. Readers refuse pixel measures without it, but use
+        # it for nothing but volumes, which a single image cannot have.
+        header.SliceThickness = abs(header.get("SpacingBetweenSlices") or 0.0) or 1.0
