@@ -274,6 +274,14 @@ def test_no_segmentation_without_a_study_is_said_before_the_work(tmp_path: Path)
         predict_dicom(segmenter, path, tmp_path / "out", FormatOptions(probabilities=True))
 
 
+def test_several_frames_in_a_kind_of_file_that_has_one_are_not_referred_to(tmp_path: Path) -> None:
+    segmenter = BrightnessSegmenter()
+    with pytest.raises(DataError, match="several frames in a kind of file that has one") as caught:
+        predict_dicom(segmenter, FILES / "SC_rgb_rle_2frame.dcm", tmp_path / "out")
+    assert caught.value.cure == "Use --masks png"
+    assert segmenter.calls == 0
+
+
 def test_training_reads_the_first_frame(tmp_path: Path) -> None:
     path = saved(enhanced(), tmp_path / "a.dcm")
     image = read_image(path)

@@ -68,6 +68,8 @@ def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequenc
         pydicom.uid.generate_uid(entropy_srcs=[identity.hexdigest(), part]) for part in ("series", "instance")
     )
     try:
+        if len(masks) > 1 and not highdicom.utils.is_multiframe_image(dataset):
+            raise ValueError("several frames in a kind of file that has one")  # all but the first would be lost
         with _silence():
             return highdicom.seg.Segmentation(
                 source_images=[dataset],
