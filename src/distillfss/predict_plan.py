@@ -39,10 +39,14 @@ class PlanSettings:
         """The outputs asked for, each once, in the order of ``OUTPUTS``, which is that of ``make_outputs``."""
         return [name for name in OUTPUTS if name in self.outputs]
 
+    @property
+    def output_settings(self) -> OutputSettings:
+        """What formats need to know of it."""
+        return OutputSettings(self.class_names, self.coco_segmentation, self.instances, self.metres_per_pixel)
+
     def make_outputs(self) -> list[Output]:
         """The formats asked for."""
-        settings = OutputSettings(self.class_names, self.coco_segmentation, self.instances, self.metres_per_pixel)
-        return make_outputs(self.outputs, settings)
+        return make_outputs(self.outputs, self.output_settings)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Plan:
         self.records = Records(self.place, settings.class_names)
         self.records.load(forget=overwrite)
         if not overwrite:
-            self._refuse_foreign_files()
+            refuse_foreign_files(self.outputs, self.records, self.place)
             jobs = [Job(job.image, self._missing(job)) for job in jobs]
         self.todo = [job for job in jobs if job.wanted]
         self.place.make_folders(self._folders())
@@ -163,12 +167,13 @@ class Plan:
         if taken:
             raise UsageError(f"{taken[0]}: the images are in this folder", cure="Choose another one for the masks")
 
-    def _refuse_foreign_files(self) -> None:
-        """A file about all images that nothing here remembers making is somebody else's work."""
-        for output in self.outputs:
-            for file in output.shared_files():
-                if output.record_key and not self.records.any and self.place.exists(file):
-                    raise UsageError(
-                        f"{file} is there already, and was not made from anything in that folder",
-                        cure="Choose another folder, or add --overwrite",
-                    )
+
+def refuse_foreign_files(outputs: Sequence[Output], records: Records, place: Place) -> None:
+    """A file about all images that nothing remembers making is somebody else's work; raises ``UsageError``."""
+    for output in outputs:
+        for file in output.shared_files():
+            if output.record_key and not records.any and place.exists(file):
+                raise UsageError(
+                    f"{file} is there already, and was not made from anything in that folder",
+                    cure="Choose another folder, or add --overwrite",
+                )

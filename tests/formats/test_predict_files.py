@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -75,12 +76,84 @@ def test_all_kinds_at_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_outputs_that_special_files_have_no_part_in_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--outputs", "mask,csv", "--json"]
+    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--outputs", "mask,yolo", "--json"]
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["files"] == {"mask": 1, "yolo": 2}
+    assert sorted(Path(name).name for name in report["special"]) == ["map.tif", "slice.dcm", "stack.tif"]
+    assert "yolo: of ordinary pictures only, not of the 3 GeoTIFF, DICOM, stack or video files" in report["notices"]
+    words = ["predict", "model", str(folder / "map.tif"), "--out", str(tmp_path / "new"), "--outputs", "coco,yolo"]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert "nothing of what was asked for was written: coco, yolo are made of ordinary pictures only" in told
+
+
+def rows(table: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with table.open() as file:
+        return {(row["image"], row["class"]): row for row in csv.DictReader(file)}
+
+
+def test_the_table_of_areas_holds_maps_and_slices_too(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "mask,csv", "--json"]
     assert main(words) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["files"] == {"mask": 1, "csv": 1}
-    assert sorted(Path(name).name for name in report["special"]) == ["map.tif", "slice.dcm", "stack.tif"]
-    assert "csv: of ordinary pictures only, not of the 3 GeoTIFF, DICOM, stack or video files" in report["notices"]
+    assert [notice for notice in report["notices"] if "rows" in notice] == [
+        "csv: no rows of stack.tif: only files with one picture are counted, and those other than GeoTIFF only when "
+        "their mask is written (--overwrite)"
+    ]
+    found = rows(out / "areas.csv")
+    assert sorted({image for image, _ in found}) == ["map.tif", "picture.png", "slice.dcm"]
+    bright = int(disc_pair(1)[1].sum())
+    row = found["map.tif", "bright"]
+    assert (row["width"], row["height"], row["pixels"], row["scale_from"]) == ("80", "60", str(bright), "GeoTIFF")
+    assert float(row["square_metres"]) == pytest.approx(bright / 4, rel=1e-3)
+    assert float(row["square_metres_per_pixel"]) == pytest.approx(1 / 4, rel=1e-3)
+    scan = report["special"][str(folder / "slice.dcm")]
+    row = found["slice.dcm", "bright"]
+    assert (int(row["pixels"]), row["scale_from"]) == (scan["pixels"]["bright"], "DICOM")
+    assert float(row["square_metres"]) == pytest.approx(scan["pixels"]["bright"] * 0.661468e-3**2)
+    assert scan["square_metres"]["bright"] == pytest.approx(float(row["square_metres"]))
+    assert found["picture.png", "bright"]["square_metres"] == ""
+    before = (out / "areas.csv").read_bytes()
+    assert main([*words, "--metres-per-pixel", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped_existing"] == 4
+    assert rows(out / "areas.csv")["map.tif", "bright"]["square_metres"] == str(9 * bright)
+    assert main(words) == 0
+    assert (out / "areas.csv").read_bytes() == before
+
+
+def test_a_map_is_counted_from_the_mask_that_is_there(
+    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for name in ("picture.png", "stack.tif"):
+        (folder / name).unlink()
+    words = ["predict", "model", str(folder), "--out", str(out)]
+    assert main(words) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    segmenter.calls = 0
+    assert main([*words, "--outputs", "csv"]) == 0
+    assert segmenter.calls == 0
+    assert "csv: no rows of slice.dcm:" in capsys.readouterr().err
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name in before} == before
+    assert rows(out / "areas.csv")["map.tif", "bright"]["pixels"] == str(disc_pair(1)[1].sum())
+
+
+def test_a_table_of_areas_that_is_none_of_ours_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    (folder / "picture.png").unlink()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "areas.csv").write_text("precious")
+    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "csv"]
+    assert main(words) == 2
+    assert [path.name for path in out.iterdir()] == ["areas.csv"]
+    assert (out / "areas.csv").read_text() == "precious"
+    assert main([*words, "--overwrite"]) == 0
+    assert ("map.tif", "bright") in rows(out / "areas.csv")
 
 
 @pytest.mark.parametrize("option", [["--tile", "64"], ["--range", "0,9"], ["--bands", "1"]])

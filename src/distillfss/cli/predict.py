@@ -16,7 +16,7 @@ from distillfss.cli.running import Finished, Stopped, one_line
 from distillfss.errors import DataError, UsageError
 from distillfss.outputs import OUTPUTS
 from distillfss.outputs.base import INSTANCES, SEGMENTATIONS
-from distillfss.places import is_url
+from distillfss.places import is_url, open_place
 from distillfss.predict_plan import PlanSettings
 from distillfss.predicting import PredictSummary, predict
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 20
 SHOWN_UNLIKE = 5
-PICTURES_ONLY = ("coco", "yolo", "csv", "confidence")
+SHOWN_WITHOUT_ROWS = 5
+PICTURES_ONLY = ("coco", "yolo", "confidence")
 """Outputs that special files have no part in."""
 EXECUTORS = ("local", "ray")
 
@@ -61,7 +62,7 @@ EXECUTORS = ("local", "ray")
 @click.option(
     "--metres-per-pixel",
     type=float,
-    help="Side of a pixel on the ground, for square metres in areas.csv; without it, what TIFF files say.",
+    help="Side of a pixel on the ground, for square metres in areas.csv; without it, what TIFF and DICOM files say.",
 )
 @click.option(
     "--executor",
@@ -114,6 +115,7 @@ def command(
       csv            areas.csv: pixels, share, square metres per image and class
       confidence     confidence.csv: how sure the model is, what it has not seen
     """
+    from distillfss.formats.area_rows import AreaRows
     from distillfss.formats.running import predict_files
 
     started = time.perf_counter()
@@ -125,6 +127,7 @@ def command(
     settings = PlanSettings(out, names, (), coco_segmentation, instances, metres_per_pixel)
     settings.make_outputs()  # refuses what it cannot make before a model is loaded
     special: dict[Path, Prediction] = {}
+    areas: AreaRows | None = None
     summary = PredictSummary(out, 0)
     with display() as show:
         segmenter = load_model(model, device if executor == "local" else "cpu", show)
@@ -152,6 +155,8 @@ def command(
             elif is_url(images) or is_url(out):
                 predict(segmenter, settings, images, overwrite=overwrite, progress=progress, summary=summary)
             else:
+                if "csv" in settings.names:
+                    areas = AreaRows(open_place(out), settings.output_settings, overwrite=overwrite)
                 special = predict_files(
                     segmenter,
                     images,
@@ -163,6 +168,7 @@ def command(
                     progress=progress,
                     part=lambda path, done, total: show.update(f"segmenting {path.name}", done, total),
                     summary=summary,
+                    areas=areas,
                 )
         except KeyboardInterrupt:
             left = summary.total - summary.done
@@ -176,7 +182,9 @@ def command(
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
         report["notices"] = [notice for prediction in special.values() for notice in prediction.notices]
-        report["notices"] += _left_out(settings, len(special))
+        report["notices"] += _left_out(settings, len(special), alone=not summary.files)
+    if areas and areas.left_out:
+        report.setdefault("notices", []).append(_without_rows(areas.left_out))
     if not as_json:
         for notice in report.get("notices", ()):
             click.echo(f"note: {one_line(notice)}", err=True)
@@ -214,12 +222,26 @@ def _check_local(formats: dict[str, Any], elsewhere: bool) -> None:
         )
 
 
-def _left_out(settings: PlanSettings, files: int) -> list[str]:
+def _left_out(settings: PlanSettings, files: int, *, alone: bool) -> list[str]:
     """What is not written of rasters, DICOM files, stacks and videos though it was asked for."""
     missing = [name for name in settings.names if name in PICTURES_ONLY]
     if not missing:
         return []
+    if alone and missing == settings.names:
+        return [
+            f"nothing of what was asked for was written: {', '.join(missing)} are made of ordinary pictures only; the "
+            f"{files} GeoTIFF, DICOM, stack or video files got masks"
+        ]
     return [f"{', '.join(missing)}: of ordinary pictures only, not of the {files} GeoTIFF, DICOM, stack or video files"]
+
+
+def _without_rows(files: list[Path]) -> str:
+    shown = ", ".join(path.name for path in files[:SHOWN_WITHOUT_ROWS])
+    more = f" and {len(files) - SHOWN_WITHOUT_ROWS} more" if len(files) > SHOWN_WITHOUT_ROWS else ""
+    return (
+        f"csv: no rows of {shown}{more}: only files with one picture are counted, and those other than GeoTIFF only "
+        "when their mask is written (--overwrite)"
+    )
 
 
 def _things(settings: PlanSettings) -> str:

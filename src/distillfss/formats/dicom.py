@@ -73,20 +73,23 @@ def predict_dicom(
     with ExitStack() as folders:
         places = [place if single else folders.enter_context(atomic_folder(place)) for place in targets[1 - as_png :]]
         for index in range(image.frames):
-            pixels = image.frame(index)
-            mask = segment_picture(segmenter, pixels, options)
+            picture = image.frame(index)
+            mask = segment_picture(segmenter, picture, options)
             counts.add(mask)
             if as_png:
                 write_mask(places[0] if single else numbered(places[0], index, image.frames, "png"), mask)
             else:
                 masks[index] = mask
             if options.overlay:
-                write_overlay(places[-1] if single else numbered(places[-1], index, image.frames, "jpg"), pixels, mask)
+                write_overlay(places[-1] if single else numbered(places[-1], index, image.frames, "jpg"), picture, mask)
             if tick:
                 tick(index + 1, image.frames)
         if not as_png:
             write_segmentation(targets[0], image.dataset, masks, segmenter.class_names)
-    return Prediction(targets, image.notices, counts.pixels(), details={"frames": image.frames})
+    pixels, pixel = counts.pixels(), image.pixel_square_metres
+    metres = None if pixel is None else {name: count * pixel for name, count in pixels.items()}
+    shape = image.shape if single else None
+    return Prediction(targets, image.notices, pixels, metres, shape, {"frames": image.frames})
 
 
 def refuse_probabilities(options: FormatOptions, path: Path) -> None:

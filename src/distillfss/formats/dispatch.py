@@ -29,11 +29,14 @@ class Handler:
         first.
     predict
         Segments the file: model, file, folder for the masks, options, progress.
+    counts_again
+        Whether ``predict`` can say what is in a mask that exists, and leaves that as it is.
     """
 
     kind: str
     targets: Targets
     predict: Predict
+    counts_again: bool = False
 
 
 def special_handler(path: str | Path) -> Handler | None:
@@ -44,14 +47,14 @@ def special_handler(path: str | Path) -> Handler | None:
     path = Path(path)
     kind = kind_of(path)
     if kind is Kind.PICTURE and _declared_pixels(path) > limits().pixels:
-        return Handler("large picture", _large_targets, _predict_large)
+        return Handler("large picture", _large_targets, _predict_large, counts_again=True)
     return _HANDLERS.get(kind, lambda: None)()
 
 
 def _raster() -> Handler:
     from distillfss.formats.raster import predict_raster, raster_targets
 
-    return Handler(Kind.RASTER, raster_targets, predict_raster)
+    return Handler(Kind.RASTER, raster_targets, predict_raster, counts_again=True)
 
 
 def _stack() -> Handler:

@@ -82,6 +82,8 @@ class Prediction:
         Pixels by class name, background among them, summed over slices or frames; "nodata" where there is nothing.
     square_metres
         The same on the ground, where the file says how large its pixels are.
+    shape
+        (height, width) of a file that is one picture; None of several.
     details
         Whatever else is worth knowing, JSON-safe.
     """
@@ -90,6 +92,7 @@ class Prediction:
     notices: list[str] = field(default_factory=list)
     pixels: dict[str, int] = field(default_factory=dict)
     square_metres: dict[str, float] | None = None
+    shape: tuple[int, int] | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def predict_raster(
         details["range"] = list(source.value_range)
     if polygons:
         details["polygons"] = polygons
-    return Prediction(targets, source.notices, counts.pixels(), counts.square_metres(), details)
+    return Prediction(targets, source.notices, counts.pixels(), counts.square_metres(), source.shape, details)
 
 
 def _segment(
@@ -205,7 +205,7 @@ class _Counts:
     def square_metres(self) -> dict[str, float] | None:
         if not self._known:
             return None
-        return {name: round(float(self._metres[value]), 3) for value, name in enumerate(self._names)}
+        return {name: float(f"{self._metres[value]:.10g}") for value, name in enumerate(self._names)}
 
 
 def _as_png(mask: Path, out: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError, UsageError
+from distillfss.formats.area_rows import AreaRows
 from distillfss.formats.dispatch import Handler, special_handler
 from distillfss.formats.frames import segment_picture, wants_tiles
 from distillfss.formats.options import FormatOptions, Prediction
@@ -103,6 +104,7 @@ def predict_files(
     progress: Tick | None = None,
     part: Callable[[Path, int, int], None] | None = None,
     summary: PredictSummary | None = None,
+    areas: AreaRows | None = None,
 ) -> dict[Path, Prediction]:
     """Write masks for pictures, rasters, stacks, DICOM files and videos.
 
@@ -124,6 +126,8 @@ def predict_files(
         Called with (file, parts of it done, parts in all) while a special file is worked on.
     summary
         Filled while running, so that a caller that is interrupted still knows how far it got.
+    areas
+        The table that gets the areas in special files, if one is wanted; ``pictures`` sees to those in pictures.
 
     Returns
     -------
@@ -156,6 +160,8 @@ def predict_files(
     try:
         plain = [path for path in paths if path not in special]
         _refuse_collisions(special, plain, out, options)
+        if areas and special:
+            areas.check()
         if plain:
             pictures(Tiling(segmenter, options), plain, lambda _, __: tell(), ordinary)
     finally:
@@ -165,10 +171,12 @@ def predict_files(
         done.files = ordinary.files
         done.unlike += ordinary.unlike
         ordinary = PredictSummary(out, 0)
+    if areas and special:
+        areas.load()
     for path, handler in special.items():
         tell()
         try:
-            prediction = _predict_one(segmenter, path, handler, out, options, part)
+            prediction = _predict_one(segmenter, path, handler, out, options, part, areas)
         except (DataError, UsageError) as error:  # such as a band that only this file does not have
             done.failed.append((path, f"{error.problem}. {error.cure}"))
         except MemoryError:
@@ -179,6 +187,10 @@ def predict_files(
             else:
                 found[path] = prediction
                 done.written += 1
+            if areas:
+                areas.add(path, handler.kind, prediction)
+    if areas and special and areas.write():
+        done.files["csv"] = 1
     tell()
     return found
 
@@ -204,9 +216,11 @@ def _predict_one(
     out: Path,
     options: FormatOptions,
     part: Callable[[Path, int, int], None] | None,
+    areas: AreaRows | None,
 ) -> Prediction | None:
     """None if everything wanted is there already."""
-    if not options.overwrite and all(target.exists() for target in handler.targets(path, out, options)):
+    counted = areas is None or areas.has(path) or not handler.counts_again
+    if counted and not options.overwrite and all(target.exists() for target in handler.targets(path, out, options)):
         return None
     tick = None if part is None else lambda done, total: part(path, done, total)
     return handler.predict(segmenter, path, out, options, tick)

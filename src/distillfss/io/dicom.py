@@ -89,6 +89,15 @@ class DicomImage:
     def _is_grey(self) -> bool:
         return str(self.dataset.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
 
+    @property
+    def pixel_square_metres(self) -> float | None:
+        """Area of a pixel in the patient, where the file says one for all frames."""
+        try:
+            down, across = (float(side) for side in self.dataset.PixelSpacing)
+        except (AttributeError, TypeError, ValueError):
+            return None
+        return down * across * 1e-6 if down > 0 and across > 0 else None
+
     def frame(self, index: int) -> NDArray[np.uint8]:
         """One frame, (H, W, 3) uint8.
 

@@ -36,7 +36,7 @@ class Areas(Output):
 
     @property
     def record_key(self) -> str:
-        return "areas"
+        return "areas"  # `formats.area_rows` makes such records too, with the square metres of every class
 
     def record(self, seen: Segmented) -> dict[str, Any]:
         height, width = seen.mask.shape
@@ -56,9 +56,10 @@ class Areas(Output):
         names = ["background", *self.settings.class_names]
         for name, record in sorted(records.items()):
             each, source = self._scale(record)
+            metres = record.get("square_metres") if self.settings.metres_per_pixel is None else None
             size = record["width"] * record["height"]
             for value, pixels in enumerate(record["pixels"]):
-                area = "" if each is None else f"{pixels * each:.10g}"
+                area = "" if each is None else f"{metres[value] if metres else pixels * each:.10g}"
                 scale = "" if each is None else f"{each:.10g}"
                 row = (name, record["width"], record["height"], value, names[value], pixels, f"{pixels / size:.6f}")
                 table.writerow([*row, area, scale, source])

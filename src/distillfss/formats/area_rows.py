@@ -1,0 +1,93 @@
+"""The rows of GeoTIFF and DICOM files in the table of areas, beside those of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distillfss.formats.options import Prediction
+from distillfss.io.kinds import Kind
+from distillfss.outputs import OutputSettings
+from distillfss.outputs.areas import Areas
+from distillfss.outputs.records import Records
+from distillfss.outputs.scale import GEOTIFF
+from distillfss.places import Place
+from distillfss.predict_plan import refuse_foreign_files
+
+DICOM = "DICOM"
+
+
+class AreaRows:
+    """``areas.csv`` in one folder of results, for files that are a picture each.
+
+    Parameters
+    ----------
+    place
+        The folder of the results.
+    settings
+        Classes, and the size of a pixel where it was given.
+    overwrite
+        Whether to drop what a model with other classes left, and a table that is none of ours.
+
+    Attributes
+    ----------
+    left_out
+        Files that have no rows: those of several pictures, and masks that exist and are not counted again.
+    """
+
+    def __init__(self, place: Place, settings: OutputSettings, *, overwrite: bool) -> None:
+        self._place, self._areas, self._overwrite = place, Areas(settings), overwrite
+        self._key = self._areas.record_key
+        self._names = ["background", *settings.class_names]
+        self._records = Records(place, settings.class_names)
+        self.left_out: list[Path] = []
+
+    def check(self) -> None:
+        """Refuse, before any work, a folder that holds something else.
+
+        Raises
+        ------
+        UsageError
+            Results of a model with other classes are there, or a table that nothing here remembers making.
+        """
+        self.load()
+        if not self._overwrite:
+            refuse_foreign_files([self._areas], self._records, self._place)
+
+    def load(self) -> None:
+        """Read the rows there are, those of pictures among them."""
+        self._records.load(forget=self._overwrite)
+
+    def has(self, path: Path) -> bool:
+        """Whether there are rows of a file."""
+        return self._records.has(path.name, self._key)
+
+    def add(self, path: Path, kind: str, prediction: Prediction | None) -> None:
+        """Remember what became of a file: None if it was left alone."""
+        if prediction is None or prediction.shape is None:
+            if not self.has(path):
+                self.left_out.append(path)
+            return
+        height, width = prediction.shape
+        pixels = [prediction.pixels[name] for name in self._names]
+        record: dict[str, Any] = {"width": width, "height": height, "pixels": pixels}
+        metres = prediction.square_metres
+        if metres is not None and any(pixels):
+            record |= {
+                "square_metres": [metres[name] for name in self._names],
+                "square_metres_per_pixel": sum(metres.values()) / sum(pixels),
+                "scale_from": DICOM if kind == Kind.DICOM else GEOTIFF,
+            }
+        self._records.add(path.name, {self._key: record})
+        self._records.flush()  # the file may have taken hours
+
+    def write(self) -> bool:
+        """Write the table if it has rows and is not there already; returns whether it was written."""
+        rows = self._records.of(self._key)
+        self._records.compact()
+        written = False
+        for file, data in self._areas.collect(rows).items() if rows else ():
+            if not self._place.exists(file) or self._place.read(file) != data:
+                self._place.write(file, data)
+                written = True
+        return written
