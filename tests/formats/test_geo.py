@@ -235,6 +235,29 @@ def test_polygons_as_geojson_and_geopackage(tmp_path: Path) -> None:
     assert extent == (500015.0, 4999945.0, 500055.0, 4999990.0, 32633)
 
 
+MARS = (
+    'PROJCS["Mars Equirect",GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU",3396190,169.8944]],'
+    'PRIMEM["Reference_Meridian",0],UNIT["degree",0.0174532925199433]],PROJECTION["Equirectangular"],'
+    'PARAMETER["standard_parallel_1",0],PARAMETER["central_meridian",180],UNIT["metre",1]]'
+)
+
+
+@pytest.mark.parametrize("system", [MARS, 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_coordinate_systems_that_are_not_of_the_earth(tmp_path: Path, system: str) -> None:
+    path = write(tmp_path / "map.tif", blocks(), crs=system, transform=UTM["transform"])
+    with pytest.raises(DataError, match="no longitude and latitude on Earth") as caught:
+        predict_raster(BrightnessSegmenter(), path, tmp_path / "out", FormatOptions(tile=64, polygons=("geojson",)))
+    assert caught.value.path == path
+    assert not (tmp_path / "out" / "map.geojson").exists()
+    done = predict_raster(BrightnessSegmenter(), path, tmp_path / "out", FormatOptions(tile=64, polygons=("gpkg",)))
+    assert done.square_metres is None
+    with sqlite3.connect(tmp_path / "out" / "map.gpkg") as database:
+        found = database.execute("select sum(pixels), count(square_metres) from classes").fetchone()
+        extent = database.execute("select min_x, max_y from gpkg_contents").fetchone()
+    assert found == (int((blocks()[0] >= 128).sum()), 0)
+    assert extent == (500000, 5000000)
+
+
 def test_square_metres_from_degrees(tmp_path: Path) -> None:
     """Against the area of a strip of the WGS 84 ellipsoid between two parallels."""
     step = 1e-4

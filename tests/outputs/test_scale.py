@@ -72,6 +72,12 @@ def test_web_mercator_is_not_taken_at_its_word(tmp_path: Path) -> None:
     assert found.square_metres == pytest.approx(0.25, rel=0.01)
 
 
+def test_a_local_system_and_another_planet_have_no_square_metres(tmp_path: Path) -> None:
+    mars = 'GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.9]],PRIMEM["0",0],UNIT["degree",0.01745329251994]]'
+    for number, system in enumerate(['LOCAL_CS["site",UNIT["metre",1]]', mars]):
+        assert pixel_area(geotiff(tmp_path / f"{number}.tif", system, from_origin(10, 20, 0.1, 0.1))) is None
+
+
 def test_no_place_on_earth_no_area(tmp_path: Path) -> None:
     plain = rasterio.Affine.identity()
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError, OutputError
-from distillfss.io.areas import to_equal_area
+from distillfss.io.areas import GEOGRAPHIC, to_equal_area, transformed
 from distillfss.io.extras import optional
 from distillfss.io.files import atomic_path
 from distillfss.io.geo import gdal
@@ -33,7 +33,7 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
     out
         ``.geojson``: RFC 7946, so longitude and latitude (WGS 84), anticlockwise. ``.gpkg``: the mask's own coordinate
         system. Every polygon has the attributes ``class``, ``value``, ``pixels`` and ``square_metres`` (on the ground;
-        empty where the mask has no coordinate system).
+        empty where the mask has no coordinate system, or one that is none of the Earth's).
     source
         The image, for messages.
 
@@ -45,7 +45,7 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
     Raises
     ------
     DataError
-        GeoJSON is wanted and the mask has no coordinate system.
+        GeoJSON is wanted and the mask has no coordinate system, or none with longitude and latitude.
     OutputError
         It cannot be written.
     """
@@ -53,12 +53,8 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
     kind = out.suffix.lower().removeprefix(".")
     with gdal(mask) as rasterio, rasterio.open(mask) as dataset:
         crs = dataset.crs
-        if kind == "geojson" and crs is None:
-            raise DataError(
-                "says nowhere where on Earth it lies, which GeoJSON has to",
-                cure="Use --polygons gpkg, or give the image a coordinate system (gdal_edit -a_srs)",
-                path=source,
-            )
+        if kind == "geojson":
+            _refuse_nowhere(dataset, source)
         geometry, values, pixels, metres = _polygons(dataset)
     options = {"RFC7946": "YES"} if kind == "geojson" else {}
     names = np.array([class_names[value - 1] for value in values], object)
@@ -82,6 +78,20 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
                 path=out,
             ) from error
     return len(values)
+
+
+def _refuse_nowhere(dataset: Any, source: Path) -> None:
+    """GeoJSON knows longitude and latitude only; raises ``DataError`` where a raster has none."""
+    corner = np.array([dataset.transform.c]), np.array([dataset.transform.f])
+    if dataset.crs is None:
+        problem = "says nowhere where on Earth it lies, which GeoJSON has to"
+    elif transformed(dataset.crs, GEOGRAPHIC, *corner) is None:
+        problem = "is in a coordinate system that has no longitude and latitude on Earth, which GeoJSON needs"
+    else:
+        return
+    raise DataError(
+        problem, cure="Use --polygons gpkg, or give the image a coordinate system (gdal_edit -a_srs)", path=source
+    )
 
 
 def _polygons(dataset: Any) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
@@ -111,10 +121,8 @@ def _batch(found: list[tuple[Any, int]], dataset: Any) -> tuple[NDArray[Any], ..
     pixel = abs(transform.a * transform.e - transform.b * transform.d)
     pixels = np.rint(shapely.area(polygons) / pixel).astype(np.int64) if found else np.empty(0, np.int64)
     metres = np.full(len(found), np.nan)
-    crs = dataset.crs
-    if found and crs is not None and (crs.is_geographic or crs.is_projected):
-        flat = shapely.get_coordinates(polygons)
-        east, north = to_equal_area(crs, flat[:, 0], flat[:, 1])
-        metres = shapely.area(shapely.set_coordinates(polygons.copy(), np.column_stack([east, north])))
+    flat = to_equal_area(dataset.crs, *shapely.get_coordinates(polygons).T) if found else None
+    if flat is not None:
+        metres = shapely.area(shapely.set_coordinates(polygons.copy(), np.column_stack(flat)))
     binary = np.array([*shapely.to_wkb(polygons)], object) if found else np.empty(0, object)
     return binary, np.array([value for _, value in found], np.int32), pixels, metres

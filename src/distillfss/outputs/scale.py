@@ -101,7 +101,11 @@ def _by_transform(path: Path) -> PixelArea | None:
         return None
     if crs.is_projected and crs.to_epsg() != _WEB_MERCATOR:
         return PixelArea(abs(transform.determinant) * crs.linear_units_factor[1] ** 2, GEOTIFF)
-    return PixelArea(_on_the_ground(transform, crs, size), GEOTIFF)
+    try:
+        area = _on_the_ground(transform, crs, size)
+    except Exception:  # no coordinate system of the Earth: PROJ has its own errors for each
+        return None
+    return PixelArea(area, GEOTIFF) if 0 < area < math.inf else None
 
 
 def _on_the_ground(transform: Any, crs: Any, size: tuple[int, int]) -> float:
