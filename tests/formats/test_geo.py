@@ -71,6 +71,11 @@ def test_ground_control_points_and_no_place_at_all(tmp_path: Path) -> None:
         predict_raster(BrightnessSegmenter(), each, tmp_path / "out", FormatOptions(tile=64))
     with rasterio.open(tmp_path / "out" / "gcp.tif") as mask:
         assert [(p.row, p.col, p.x, p.y) for p in mask.gcps[0]] == [(p.row, p.col, p.x, p.y) for p in points]
+    for kind in ("gpkg", "geojson"):
+        with pytest.raises(DataError, match="by ground control points or RPCs alone") as caught:
+            predict_raster(BrightnessSegmenter(), path, tmp_path / "out", FormatOptions(tile=64, polygons=(kind,)))
+        assert caught.value.path == path
+    assert not list((tmp_path / "out").glob("gcp.g*"))
     with rasterio.open(tmp_path / "out" / "plain.tif") as mask:
         assert mask.crs is None
         assert mask.transform == Affine.identity()

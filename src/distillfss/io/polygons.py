@@ -45,7 +45,8 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
     Raises
     ------
     DataError
-        GeoJSON is wanted and the mask has no coordinate system, or none with longitude and latitude.
+        The mask's place is known by ground control points or RPCs alone; or GeoJSON is wanted and the mask has no
+        coordinate system, or none with longitude and latitude.
     OutputError
         It cannot be written.
     """
@@ -53,6 +54,7 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
     kind = out.suffix.lower().removeprefix(".")
     with gdal(mask) as rasterio, rasterio.open(mask) as dataset:
         crs = dataset.crs
+        _refuse_unrectified(dataset, source)
         if kind == "geojson":
             _refuse_nowhere(dataset, source)
         geometry, values, pixels, metres = _polygons(dataset)
@@ -78,6 +80,16 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
                 path=out,
             ) from error
     return len(values)
+
+
+def _refuse_unrectified(dataset: Any, source: Path) -> None:
+    """Where pixels form no grid on the ground, polygons would lie in pixels, which no program can put in place."""
+    if dataset.crs is None and (dataset.gcps[0] or dataset.rpcs is not None):
+        raise DataError(
+            "is placed on Earth by ground control points or RPCs alone, which polygons cannot have",
+            cure="Warp it onto a map (gdalwarp -t_srs) and predict that, or leave --polygons out",
+            path=source,
+        )
 
 
 def _refuse_nowhere(dataset: Any, source: Path) -> None:
