@@ -18,7 +18,7 @@ from distillfss.errors import DataError, OutputError, UsageError
 from distillfss.formats.options import FormatOptions
 from distillfss.formats.raster import predict_raster
 from distillfss.io.decode import read_image
-from distillfss.io.geo import RasterSource
+from distillfss.io.geo import RasterSource, stretch
 from distillfss.io.pixels import stretch_to_8bit
 
 UTM = {"crs": "EPSG:32633", "transform": from_origin(500000, 5000000, 0.5, 0.5)}
@@ -179,6 +179,24 @@ def test_sixteen_bits_are_stretched_as_those_of_pictures_are(tmp_path: Path) -> 
         assert source.notices == []
     wanted = np.clip((np.moveaxis(bands, 0, -1).astype(np.float64) - 1000) / 2000 * 255, 0, 255)
     np.testing.assert_allclose(chosen, wanted, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "step"), [("float64", 1e6, 1e-3), ("uint32", 4e9, 1), ("int32", -2e9, 1), ("uint16", 60000, 1)]
+)
+def test_a_narrow_range_of_large_numbers_keeps_its_grey_levels(kind: str, low: float, step: float) -> None:
+    levels = np.arange(256)
+    values = (low + levels * step).astype(kind).reshape(1, 16, 16)
+    seen = stretch(values, (float(values.min()), float(values.max())))
+    np.testing.assert_array_equal(seen.ravel(), levels)
+    assert (values.ravel() == (low + levels * step).astype(kind)).all()  # and stays as it was
+
+
+def test_what_is_no_number_or_out_of_range_when_stretched() -> None:
+    values = np.array([np.nan, -np.inf, np.inf, -5, 0, 5, 10, 99], np.float32)
+    before = values.copy()
+    assert stretch(values, (0, 10)).tolist() == [0, 0, 255, 0, 0, 128, 255, 255]
+    np.testing.assert_array_equal(values, before)
 
 
 def test_crops_of_one_map_agree(tmp_path: Path) -> None:

@@ -214,8 +214,12 @@ class RasterSource:
 def stretch(values: NDArray[Any], value_range: Range) -> NDArray[np.uint8]:
     """Map ``value_range`` linearly to 0...255, clipped; what is no number becomes 0."""
     low, high = value_range
-    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)
+    # a narrow range of large numbers has to be shifted at full precision; what is left of it fits into float32
+    exact = np.result_type(values.dtype, np.float32)
+    scaled = np.subtract(values, exact.type(low), dtype=exact).astype(np.float32, copy=False)
+    scaled *= np.float32(255 / (high - low))
+    np.nan_to_num(scaled, copy=False, nan=0.0)
+    return np.rint(np.clip(scaled, 0, 255, out=scaled), out=scaled).astype(np.uint8)
 
 
 def read_raster(
