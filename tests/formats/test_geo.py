@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from helpers import BrightnessSegmenter
 from PIL import Image
 from rasterio.transform import Affine, from_origin
@@ -161,6 +162,26 @@ def test_palette(tmp_path: Path) -> None:
     with RasterSource(path) as source:
         pixels = source.read(0, 0, 150, 200).pixels
     np.testing.assert_array_equal(pixels, np.array([c[:3] for c in colours.values()])[index[0]])
+
+
+@pytest.mark.parametrize("high", [256, 65536])
+def test_a_grey_file_whose_zero_is_white_is_seen_as_a_plain_tiff_is(tmp_path: Path, high: int) -> None:
+    band = blocks(bands=1, high=high)
+    path = write(tmp_path / "map.tif", band, photometric="MINISWHITE", **UTM)
+    plain = tmp_path / "plain.tif"
+    tifffile.imwrite(plain, band[0], photometric="miniswhite")
+    seen, wanted = read_image(path).pixels, read_image(plain).pixels
+    assert np.abs(seen.astype(int) - wanted).max() <= (0 if high == 256 else 1)
+    assert seen[band[0] == band.min()].min() == 255
+    with RasterSource(path, bands=(1,), value_range=(0, high - 1)) as source:
+        chosen = source.read(0, 0, 150, 200).pixels
+    np.testing.assert_allclose(chosen[:, :, 0], 255 - band[0] * (255 / (high - 1)), atol=0.51)
+
+
+def test_two_levels_whose_zero_is_white_come_as_a_palette(tmp_path: Path) -> None:
+    band = (blocks(bands=1) >= 128).astype(np.uint8)
+    path = write(tmp_path / "map.tif", band, photometric="MINISWHITE", nbits=1, **UTM)
+    np.testing.assert_array_equal(read_image(path).pixels[:, :, 0], 255 * (1 - band[0]))
 
 
 def test_sixteen_bits_are_stretched_as_those_of_pictures_are(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ class RasterSource:
         red, green and blue, else the first three, else the first.
     value_range
         Values that become 0 and 255. By default 8-bit values stay as they are, and others are stretched from the 0.1
-        to the 99.9 percentile of the chosen bands together, over the whole file.
+        to the 99.9 percentile of the chosen bands together, over the whole file. In a grey file whose lowest value is
+        white (photometric interpretation ``MINISWHITE``), they become 255 and 0.
 
     Attributes
     ----------
@@ -106,6 +107,9 @@ class RasterSource:
         self._masked = not all(
             [flag.name for flag in dataset.mask_flag_enums[band - 1]] == ["all_valid"] for band in self.bands
         )
+        # as the readers of plain TIFF do; GDAL hands out the numbers as they are stored
+        storage = dataset.tags(ns="IMAGE_STRUCTURE")
+        self._negative = self._table is None and self.bands == (1,) and storage.get("MINISWHITE") == "YES"
         self._floats = any(kind.kind == "f" for kind in types)
         if value_range is not None and not value_range[0] < value_range[1]:
             raise UsageError("the range is empty", cure="Give the lower value first: --range 0,3000", path=self.path)
@@ -172,6 +176,8 @@ class RasterSource:
             return self._table[values[0]]
         if self.value_range is not None:
             values = stretch(values, self.value_range)
+        if self._negative:
+            values = 255 - values
         rgb = np.empty((*values.shape[1:], 3), np.uint8)
         rgb[...] = np.moveaxis(values, 0, -1)
         return rgb
