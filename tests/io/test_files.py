@@ -287,6 +287,12 @@ def test_relative_pattern(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     assert "no pictures in this folder" in not_listed(tmp_path).problem
+    assert "sub-folders" not in not_listed(tmp_path).cure
+    scans = tmp_path / "scans [1]"
+    (scans / "day" / "one").mkdir(parents=True)
+    (scans / "day" / "one" / "a.png").touch()
+    pattern = not_listed(scans).cure.rpartition("with a pattern: ")[2].strip("'")
+    assert list_images(pattern) == [scans / "day" / "one" / "a.png"]
     error = not_listed(tmp_path / "missing")
     assert "no such file or folder" in error.problem
     assert error.path == tmp_path / "missing"

@@ -195,9 +195,10 @@ def list_images(source: str | Path, also: frozenset[str] = frozenset()) -> list[
         return [path]
     pictures = pictures_in(path, also)
     if not pictures:
-        raise DataError(
-            "no pictures in this folder", cure=f"Put pictures there ({', '.join(sorted(SUFFIXES))})", path=path
-        )
+        cure = f"Put pictures there ({', '.join(sorted(SUFFIXES))})"
+        if any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir()):
+            cure += f", or name those in its sub-folders with a pattern: '{glob.escape(str(path))}/**/*'"
+        raise DataError("no pictures in this folder", cure=cure, path=path)
     return pictures
 
 
