@@ -74,6 +74,13 @@ class ExportError(DistillFSSError):
 
 
 class FitInterrupted(DistillFSSError):  # noqa: N818  (an interruption, not a fault)
-    """The user stopped a fit; its state is on disk, or there was nothing to keep."""
+    """The user stopped a fit; its state is on disk, or there was nothing to keep.
+
+    ``terminated`` says that it was by SIGTERM, as a scheduler does, and not by Ctrl-C.
+    """
 
     exit_code = 130
+
+    def __init__(self, problem: str, *, cure: str, path: str | Path | None = None, terminated: bool = False) -> None:
+        super().__init__(problem, cure=cure, path=path)
+        self.terminated = terminated

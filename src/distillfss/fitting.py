@@ -18,8 +18,8 @@ from distillfss.runtime import keep_freed_memory
 from distillfss.segmenter import Segmenter
 from distillfss.support import SupportSet
 from distillfss.training.details import working_resolution
-from distillfss.training.interrupt import graceful_interrupt
-from distillfss.training.state import load_state, save_state
+from distillfss.training.interrupt import Interrupt, graceful_interrupt
+from distillfss.training.state import check_state, load_state, save_state
 from distillfss.unlabeled import working_images
 
 SAVE_EVERY_SECONDS = 10.0
@@ -73,7 +73,7 @@ def fit(
     UsageError
         If an instant model is asked for of one image, and there is no meta-trained teacher to make it from.
     OutputError
-        If the state cannot be written.
+        If the state cannot be written, or ``state`` is a file of another kind.
     """
     if isinstance(support, str | Path):
         support = SupportSet.from_folder(support)
@@ -97,6 +97,8 @@ def run_to_the_end(
     first_model: Callable[[Segmenter], None] | None = None,
 ) -> None:
     """Take all steps that are left, from the state in ``path`` on if it is of this run; see ``fit``."""
+    if path is not None:
+        check_state(path)
     fingerprint = run.fingerprint()
     if path is not None and (found := load_state(path, fingerprint)) is not None:
         run.restore(found)
@@ -113,13 +115,16 @@ def run_to_the_end(
                 save_state(path, run.state(), fingerprint)
                 saved = time.perf_counter()
             if interrupt.requested:
-                raise _interrupted(run, path)
-    if path is not None:
-        save_state(path, run.state(), fingerprint)
+                raise _interrupted(run, path, interrupt)
+        if path is not None:
+            save_state(path, run.state(), fingerprint)
+        if interrupt.requested:  # while the last state was written
+            raise _interrupted(run, path, interrupt)
 
 
-def _interrupted(run: FitRun, path: Path | None) -> FitInterrupted:
+def _interrupted(run: FitRun, path: Path | None, interrupt: Interrupt) -> FitInterrupted:
     where = f"stopped at step {run.steps_done} of {run.steps_in_all}"
+    cure = "Run the same command again to go on from there"
     if path is None:
-        return FitInterrupted(f"{where}, nothing was kept", cure="Give `state` a file name to be able to go on")
-    return FitInterrupted(where, path=path, cure="Run the same command again to go on from there")
+        where, cure = f"{where}, nothing was kept", "Give `state` a file name to be able to go on"
+    return FitInterrupted(where, cure=cure, path=path, terminated=interrupt.terminated)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from distillfss.errors import ModelFileError, UsageError
+from distillfss.errors import ModelFileError, OutputError, UsageError
 from distillfss.io.decode import read_image, to_rgb8
 from distillfss.io.special import bands_and_range
 from distillfss.model_info import ModelInfo
@@ -41,6 +41,14 @@ PREPROCESSING = {
 
 MAX_UNUSED_SHARE, MAX_UNUSED = 16, 64_000_000
 """A network with more parameters than this times those in the file, and this many more, is not built."""
+
+
+def refuse_onnx_name(path: Path) -> None:
+    """Raise the ``OutputError`` of a model that is written as safetensors under the name of an ONNX file."""
+    if path.suffix.lower() == ONNX_SUFFIX:
+        name = path.with_suffix(".safetensors").name
+        cure = f"Name it {name}; 'distillfss export {name}' then makes the ONNX file"
+        raise OutputError("a model is not written as ONNX", cure=cure, path=path)
 
 
 class Segmenter:
@@ -278,10 +286,12 @@ class Segmenter:
         Raises
         ------
         OutputError
-            If it cannot be written; an existing file stays as it was.
+            If it cannot be written; an existing file stays as it was. If it is named like an ONNX file, as which it
+            could not be loaded.
         """
         from distillfss.artifact import write_model
 
+        refuse_onnx_name(Path(path))
         embed_backbone = embed_backbone or self.embeds_backbone
         parts: dict[str, nn.Module] = {"student.": self._student, "standardize.": self._standardize}
         if embed_backbone:

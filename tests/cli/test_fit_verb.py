@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from pictures import as_nobody, folder_for_everyone, make_folder, two_classes
 from PIL import Image
 from safetensors.numpy import load_file
 
+from distillfss import FitConfig, SupportSet, fit
 from distillfss.artifact import read_model
 from distillfss.cli import main
-from distillfss.cli.fit import BACKBONE_NAMES, PHASES
+from distillfss.cli.fit import BACKBONE_NAMES, PHASES, is_first_model
 from distillfss.errors import OutputError
 
 Process = subprocess.CompletedProcess[str]
@@ -175,6 +177,28 @@ def test_a_first_model_that_a_stopped_fit_left_is_gone_after_a_fresh_one(support
     assert not first.exists()
 
 
+def test_what_is_a_first_model_and_what_is_finished(tmp_path: Path) -> None:
+    one = SupportSet.from_arrays(*map(list, zip(disc_pair(0), strict=True)), ["disc"])  # the teacher takes no step
+    path = tmp_path / "m.first.safetensors"
+    config = FitConfig(size=64, effort=0.1, device="cpu")
+    finished = fit(one, config, first_model=lambda model: model.save(path))
+    assert is_first_model(path)
+    for model in (finished, fit(one, replace(config, instant=True))):
+        model.save(path)
+        assert not is_first_model(path)
+
+
+@pytest.mark.parametrize("verb", ["fit", "extend", "import-checkpoint"])
+def test_a_model_is_not_named_like_an_onnx_file(
+    verb: str, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.safetensors").touch()
+    given = {"fit": [support], "extend": [tmp_path / "old.safetensors", support]}
+    words = given.get(verb, [tmp_path / "old.safetensors", "--classes", "disc"])
+    assert main([verb, *map(str, words), "--out", str(tmp_path / "M.ONNX")]) == 5
+    assert "M.ONNX: a model is not written as ONNX. Name it M.safetensors" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("other", ["--instant", "--frozen-backbone"])
 def test_images_without_annotation_need_a_backbone_that_learns(
     other: str, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -219,21 +243,21 @@ def test_of_a_class_that_no_image_shows_nothing_is_expected(
 
 
 @pytest.mark.parametrize(
-    ("number", "then", "said"),
+    ("number", "code", "then", "said"),
     [
-        (signal.SIGINT, ["--seed", "1"], "m.safetensors.part is of other images or settings: starting over"),
-        (signal.SIGTERM, ["--fresh"], ""),
+        (signal.SIGINT, 130, ["--seed", "1"], "m.safetensors.part is of other images or settings: starting over"),
+        (signal.SIGTERM, 143, ["--fresh"], ""),
     ],
 )
 def test_stopped_fit_says_how_to_go_on_and_another_fit_does_not_use_its_state(
-    number: signal.Signals, then: list[str], said: str, support: Path, tmp_path: Path, run_cli: RunCli
+    number: signal.Signals, code: int, then: list[str], said: str, support: Path, tmp_path: Path, run_cli: RunCli
 ) -> None:
     model, state = tmp_path / "m.safetensors", tmp_path / "m.safetensors.part"
     process = start("fit", support, "--out", model, *QUICK)
     wait_for(state, process, PHASES[TRAINING[0]])
     process.send_signal(number)
     output, error = process.communicate(timeout=60)
-    assert (process.returncode, output) == (130, "")
+    assert (process.returncode, output) == (code, "")
     last = error.splitlines()[-1]
     assert last.startswith("stopped at step ")
     assert last.endswith(". Run the same command again to go on from there")

@@ -12,8 +12,8 @@ import pytest
 import torch
 from scenes import square_pair, square_support, thread_support
 
-from distillfss import FitConfig, Segmenter, SupportSet, fit
-from distillfss.errors import FitInterrupted, UsageError
+from distillfss import FitConfig, Segmenter, SupportSet, fit, fitting
+from distillfss.errors import FitInterrupted, OutputError, UsageError
 from distillfss.fit_run import FitRun, Progress
 from distillfss.models.composite import draws_details
 from distillfss.support import Sample
@@ -319,6 +319,34 @@ def test_a_finished_fit_is_not_lost_before_its_model_is_saved(tmp_path):
     assert_same(segmenter, again)
     trained = [p for p in steps if p.phase in ("transfer", "distill", "adapt")]
     assert [p.step for p in trained] == [trained[0].steps]  # nothing was computed twice
+
+
+def test_ctrl_c_while_the_last_state_is_written_loses_nothing(tmp_path, monkeypatch):
+    path, real = tmp_path / "model.part", fitting.save_state
+
+    def save(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        real(*given)
+
+    monkeypatch.setattr(fitting, "save_state", save)
+    with pytest.raises(FitInterrupted, match=r"stopped at step (\d+) of \1\.") as caught:
+        fit(square_support(1), QUICK, state=path)
+    assert caught.value.terminated
+    monkeypatch.undo()
+    steps: list[Progress] = []
+    fit(square_support(1), QUICK, state=path, progress=steps.append)
+    assert "going on at step" in " ".join(p.message for p in steps)
+
+
+def test_a_state_goes_where_no_other_file_is(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("precious")
+    seen: list[Progress] = []
+    for path, said in ((notes, "is no state of a fit"), (tmp_path / "nowhere" / "a.part", "folder")):
+        with pytest.raises(OutputError, match=said):
+            fit(square_support(1), QUICK, state=path, progress=seen.append)
+    assert notes.read_text() == "precious"
+    assert {p.phase for p in seen} == {"prepare"}
 
 
 def test_an_ignored_signal_stays_ignored():

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
-from distillfss.cli.fit import STATE_BYTES, check_state, read_support, training_progress
+from distillfss.cli.fit import STATE_BYTES, read_support, training_progress
 from distillfss.config import FitConfig
 from distillfss.errors import OutputError, UsageError
 from distillfss.segmenter import ONNX_SUFFIX
@@ -89,7 +89,7 @@ def command(
     _check_arguments(context, model, support, remove)
     config = FitConfig(seed=seed, device=device, init=init, effort=effort, instant=instant)
     names = options.split_names(classes)
-    options.check_new_file(out, overwrite)
+    options.check_model_file(out, overwrite)
     state = out.with_name(out.name + ".part")
     options.check_writable(state, STATE_BYTES)
     new: NewClasses | None = None
@@ -161,6 +161,7 @@ def _learn(
 ) -> tuple[NewClasses, Segmenter]:
     """The new classes of a folder, and the model that knows them."""
     from distillfss.extending import extend, new_classes
+    from distillfss.training.state import check_state
 
     support = read_support(folder, names, show, format_name)
     old = [_read_known(each, show) for each in known]

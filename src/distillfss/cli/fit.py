@@ -151,7 +151,7 @@ def command(
         raise UsageError("images without annotation teach the backbone, which does not learn here", cure=cure)
     check_name(backbone)
     names = options.split_names(classes)
-    options.check_new_file(out, overwrite)
+    options.check_model_file(out, overwrite)
     state = out.with_name(out.name + ".part")
     options.check_writable(state, STATE_BYTES)
     with display() as show:
@@ -160,6 +160,8 @@ def command(
         support_set = read_support(support, names, show, format_name)
         if unlabeled is not None:
             check_unlabeled(unlabeled)
+        from distillfss.training.state import check_state
+
         check_state(state)
         if fresh:
             state.unlink(missing_ok=True)
@@ -215,15 +217,6 @@ def check_backbone(config: FitConfig, show: Display) -> None:
     check_backbone(config.backbone, config.backbone_weights)
 
 
-def check_state(state: Path) -> None:
-    """Refuse to replace a file of that name that is no state of a fit."""
-    from distillfss.training.state import is_state
-
-    if state.exists() and not is_state(state):
-        cure = "Move it away, or choose another --out: this name is needed for the state of the fit"
-        raise OutputError("is no state of a fit", cure=cure, path=state)
-
-
 def read_support(folder: Path, names: list[str] | None, show: Display, format_name: str = "auto") -> SupportSet:
     """Read and check the support set; what it has to say is shown."""
     show.update("reading support")
@@ -269,10 +262,11 @@ def is_first_model(path: Path) -> bool:
     from distillfss.artifact import read_model
 
     try:
-        steps = read_model(path)[0].summary.get("steps")
-    except DistillFSSError:
+        summary = read_model(path)[0].summary
+        steps, config = summary["steps"], summary["config"]
+        return bool(steps["distill"] == 0 and config["instant"] is False)
+    except (DistillFSSError, KeyError, TypeError):
         return False
-    return isinstance(steps, dict) and steps.get("distill") == 0 and steps.get("transfer") not in (0, None)
 
 
 def check_unlabeled(images: str) -> None:

@@ -45,7 +45,7 @@ def command(
     predict' and 'evaluate'; a teacher becomes a file with backbone, attention and mixer. Nothing in a file is executed.
     """
     names = options.split_names(classes)
-    options.check_new_file(out, overwrite)
+    options.check_model_file(out, overwrite)
     with display() as show:
         show.update("reading")
         from distillfss.checkpoints.importing import read_checkpoint, write_imported

@@ -113,7 +113,7 @@ def command(
     folder = cache or out.with_name(out.name + ".cache")
     with display() as show:
         show.update("loading PyTorch")
-        from distillfss.cli.fit import check_state
+        from distillfss.training.state import check_state
 
         check_state(state)
         if fresh:

@@ -116,6 +116,14 @@ def check_new_file(path: Path, overwrite: bool) -> None:
     check_writable(path)
 
 
+def check_model_file(path: Path, overwrite: bool) -> None:
+    """``check_new_file`` for a model, which is no ONNX file whatever its name."""
+    from distillfss.segmenter import refuse_onnx_name
+
+    refuse_onnx_name(path)
+    check_new_file(path, overwrite)
+
+
 def make_folder(folder: Path) -> None:
     """Make the folder with those above it, if it is not there."""
     try:

@@ -87,7 +87,7 @@ def _guarded(group: click.Group, args: list[str], debug: bool) -> tuple[int, Any
         cure = f"See '{shown.command_path if shown else 'distillfss'} --help'"
         return tell(f"{error.format_message().rstrip('.')}. {cure}", "UsageError", error.exit_code)
     except FitInterrupted as stop:
-        return tell(f"{stop.problem}. {stop.cure}", "FitInterrupted", _stop_code(), word="")
+        return tell(f"{stop.problem}. {stop.cure}", "FitInterrupted", _stop_code(stop.terminated), word="")
     except DistillFSSError as error:
         if debug:
             traceback.print_exc()
@@ -167,8 +167,8 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stop_code() -> int:
-    return TERMINATED if _terminated else INTERRUPTED
+def _stop_code(terminated: bool = False) -> int:
+    return TERMINATED if terminated or _terminated else INTERRUPTED
 
 
 def _pipe_closed(stdout: TextIO) -> int:

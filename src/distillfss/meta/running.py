@@ -111,13 +111,15 @@ def meta_train(
     tell = progress if progress is not None else lambda _: None
     if processes == 1:
         fabric.launch()
-        work(fabric, job, tell)
+        terminated = work(fabric, job, tell)
     else:
+        terminated = False  # the signal came to this process, which waits for the others
         _in_processes(fabric, job, processes, tell)
     found = load_state(job.state, job.fingerprint())
     if found is None or found.step < config.steps or "held_out" not in found.tensors:
         where = f"stopped at step {found.step if found else 0} of {config.steps}"
-        raise FitInterrupted(where, path=job.state, cure="Run the same command again to go on from there")
+        cure = "Run the same command again to go on from there"
+        raise FitInterrupted(where, cure=cure, path=job.state, terminated=terminated)
     return result(found, config.hold_out)
 
 

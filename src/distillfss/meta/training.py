@@ -226,8 +226,11 @@ class MetaRun:
         self.history = [tuple(row) for row in state.tensors["history"].tolist()]
 
 
-def work(fabric: Fabric, job: Job, tell: Callable[[MetaProgress], None]) -> None:
-    """What every process runs: from the checkpoint, if there is one, to the end or to a request to stop."""
+def work(fabric: Fabric, job: Job, tell: Callable[[MetaProgress], None]) -> bool:
+    """What every process runs: from the checkpoint, if there is one, to the end or to a request to stop.
+
+    Returns whether this process was asked to by SIGTERM.
+    """
     if fabric.world_size > 1 and fabric.device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
     keep_freed_memory()
@@ -257,6 +260,7 @@ def work(fabric: Fabric, job: Job, tell: Callable[[MetaProgress], None]) -> None
             if stop:
                 break
     fabric.barrier()
+    return interrupt.terminated
 
 
 class Clock:

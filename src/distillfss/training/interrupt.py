@@ -12,9 +12,10 @@ from types import FrameType
 
 @dataclass
 class Interrupt:
-    """Whether the user has asked to stop."""
+    """Whether the user has asked to stop, and whether by SIGTERM."""
 
     requested: bool = False
+    terminated: bool = False
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def graceful_interrupt() -> Iterator[Interrupt]:
     def request(number: int, frame: FrameType | None) -> None:
         if interrupt.requested:
             raise KeyboardInterrupt
-        interrupt.requested = True
+        interrupt.requested, interrupt.terminated = True, number == signal.SIGTERM
 
     # a signal the process was told to ignore (nohup, a background job) stays ignored
     heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]

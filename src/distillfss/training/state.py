@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distillfss.io.files import atomic_write
+from distillfss.errors import OutputError
+from distillfss.io.files import atomic_write, check_writable
 
 FORMAT = "distillfss-fit-state-1"
 
@@ -68,6 +69,20 @@ def is_state(path: Path) -> bool:
             return (file.metadata() or {}).get("format") == FORMAT
     except (SafetensorError, OSError):
         return False
+
+
+def check_state(path: Path) -> None:
+    """Before any work: refuse to replace a file that is no state of a fit, and prove that one can be written there.
+
+    Raises
+    ------
+    OutputError
+        There is another file, or none can be written.
+    """
+    if path.exists() and not is_state(path):
+        cure = "Move it away, or choose another name: this one is needed for the state of the fit"
+        raise OutputError("is no state of a fit", cure=cure, path=path)
+    check_writable(path)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
