@@ -90,7 +90,7 @@ def test_ctrl_c_says_how_far_it_got(
     monkeypatch.setattr(segmenter, "predict", predict)
     assert main(["predict", "model", str(images), "--out", str(tmp_path / "masks")]) == 130
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error == "stopped after 1 masks, 2 images are left. Run the same command again to go on"
+    assert error == "stopped after 1 mask, 2 images are left. Run the same command again to go on"
     monkeypatch.undo()
 
 

@@ -172,7 +172,8 @@ def command(
                 )
         except KeyboardInterrupt:
             left = summary.total - summary.done
-            told = f"stopped after {summary.written} {_things(settings)}, {left} images are left"
+            rest = f"{options.images(left)} {'is' if left == 1 else 'are'} left"
+            told = f"stopped after {_things(settings, summary.written)}, {rest}"
             raise Stopped(f"{told}. Run the same command again to go on") from None
     report = {
         **summary.to_dict(),
@@ -244,12 +245,12 @@ def _without_rows(files: list[Path]) -> str:
     )
 
 
-def _things(settings: PlanSettings) -> str:
-    return "masks" if "mask" in settings.names else "images"
+def _things(settings: PlanSettings, count: int) -> str:
+    return options.images(count) if "mask" not in settings.names else f"{count} mask{'s' * (count != 1)}"
 
 
 def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> None:
-    click.echo(f"{summary.written} {_things(settings)} written to {summary.out} in {options.duration(seconds)}")
+    click.echo(f"{_things(settings, summary.written)} written to {summary.out} in {options.duration(seconds)}")
     for name, files in summary.files.items():
         if files and name != "mask":
             click.echo(f"  {name}: {OUTPUTS[name].where} ({files} {'file' if files == 1 else 'files'})")
@@ -264,7 +265,7 @@ def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> N
         )
     if not summary.failed:
         return
-    click.echo(f"{len(summary.failed)} of {summary.total} images could not be used:", err=True)
+    click.echo(f"{len(summary.failed)} of {options.images(summary.total)} could not be used:", err=True)
     for image, reason in summary.failed[:SHOWN_FAILURES]:
         click.echo(f"  {one_line(f'{image}: {reason}')}", err=True)
     if len(summary.failed) > SHOWN_FAILURES:
