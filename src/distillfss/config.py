@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from distillfss.errors import UsageError
+from distillfss.settings import make_plain
 
 INSTANT_VIEWS = 20
 """Augmented views that an instant model's probe is solved from, beside the images themselves."""
@@ -21,6 +22,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 @dataclass(frozen=True)
 class FitConfig:
     """Settings of ``fit``. The defaults are meant for every data set; none was chosen on test images.
+
+    Numbers of NumPy and paths are taken too, and kept as Python's numbers and as text (``settings.make_plain``).
 
     Attributes
     ----------
@@ -117,6 +120,7 @@ class FitConfig:
     estimate: bool = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.device not in DEVICES:
             raise UsageError(f"unknown device {self.device!r}", cure=f"Choose one of {', '.join(DEVICES)}")
         if not 64 <= self.size <= 2048:
@@ -140,8 +144,13 @@ class FitConfig:
         if not 0 <= self.detail_rate <= 1:
             cure = "Choose from 0, which leaves details out, to 1"
             raise UsageError(f"detail_rate {self.detail_rate} is out of range", cure=cure)
+        if not self.learning_rate > 0:
+            raise UsageError(f"learning_rate {self.learning_rate} is out of range", cure="Choose a rate above 0")
         if not self.adapt_prior >= 0:
             raise UsageError(f"adapt_prior {self.adapt_prior} is out of range", cure="Choose 0 or more images")
+        for name in ("weight_decay", "adapt_rate", "answer_weight", "map_weight"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} {getattr(self, name)} is out of range", cure="Choose 0 or more")
         for name in ("pool_views", "episode_queries", "episode_shots", "distill_batch", "answer_shots", "adapt_batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", cure="Choose 1 or more")

@@ -85,7 +85,8 @@ def _strangeness(run: FitRun, tail: LearningTail) -> dict[str, Any]:
 
 def _summary(run: FitRun) -> dict[str, Any]:
     """What the model was made of, and how."""
-    weights = run.config.backbone_weights
+    weights, init = run.config.backbone_weights, run.config.init
+    names = {"backbone_weights": None if weights is None else Path(weights).name, "init": Path(init).name}
     return {
         "images": len(run.support),
         "shots": run.support.shots(),
@@ -95,7 +96,7 @@ def _summary(run: FitRun) -> dict[str, Any]:
         "seconds": round(run.seconds_so_far(), 2),
         "device": run.ready.device.type,
         "torch": torch.__version__,
-        "config": {**asdict(run.config), "backbone_weights": None if weights is None else Path(weights).name},
+        "config": {**asdict(run.config), **names},
         "support_sha256": run.support.fingerprint(),
         "support_side": run.support.typical_side(),
         "mirrored": dict(zip(("left_right", "upside_down"), run.ready.augmenter.mirrors, strict=True)),
