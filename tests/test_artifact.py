@@ -6,6 +6,7 @@ import json
 import pickle
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +131,17 @@ def test_details_that_are_not_there_and_details_that_nobody_spoke_of(tmp_path, s
     rewritten(path, format_version="1")
     with pytest.raises(ModelFileError, match="does not fit its tensors"):
         Segmenter.load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf"), np.int64(3), Path("teacher.safetensors")])
+def test_a_description_that_could_not_be_read_again_is_not_written(tmp_path, segmenter, value):
+    path = tmp_path / "model.safetensors"
+    segmenter.save(path)
+    before = path.read_bytes()
+    parts = *segmenter.parts, replace(segmenter.info, summary={"own": value}), torch.device("cpu")
+    with pytest.raises(OutputError, match=r"model\.safetensors: the model's description is no JSON .*Keep what"):
+        Segmenter(*parts).save(path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("embed", [False, True])

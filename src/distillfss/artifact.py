@@ -18,7 +18,7 @@ from distillfss.checkpoints.guarded import (
     open_tensors,
     read_all,
 )
-from distillfss.errors import ModelFileError
+from distillfss.errors import ModelFileError, OutputError
 from distillfss.io.description import printable
 from distillfss.io.files import atomic_write
 from distillfss.model_info import FETCH_AGAIN, MAX_CLASSES, ModelInfo, parsed_info
@@ -51,16 +51,25 @@ def write_model(path: Path, info: ModelInfo, tensors: Mapping[str, Tensor]) -> N
     Raises
     ------
     OutputError
-        If it cannot be written; an existing file stays as it was.
+        If it cannot be written, or could not be read again; an existing file stays as it was.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {
         "format": FORMAT,
         "format_version": _version(info),
-        "info": json.dumps(info.to_dict()),
+        "info": _description(info, path),
         "sha256": tensors_sha256(plain),
     }
     atomic_write(path, save(plain, metadata))
+
+
+def _description(info: ModelInfo, path: Path) -> str:
+    """As JSON, in which NaN and infinity are no numbers: a reader refuses them."""
+    try:
+        return json.dumps(info.to_dict(), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        cure = "Keep what you put into `summary` to text, finite numbers of Python, lists and dicts"
+        raise OutputError(f"the model's description is no JSON ({error})", path=path, cure=cure) from None
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
