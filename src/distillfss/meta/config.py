@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from distillfss.errors import UsageError
+from distillfss.settings import make_plain
 
 PRECISIONS = ("auto", "32", "bf16")
 
@@ -74,6 +75,7 @@ class MetaConfig:
     validation_episodes: int = 120
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if not 64 <= self.size <= 1024 or self.size % 32:
             raise UsageError(f"size {self.size} does not do", cure="Choose a multiple of 32 from 64 to 1024")
         for name in ("steps", "episodes", "max_shots", "validate_every", "validation_episodes"):
@@ -82,6 +84,10 @@ class MetaConfig:
         for name in ("synthetic_share", "absent_share", "blind_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} {getattr(self, name)} is no share", cure="Choose a number from 0 to 1")
+        if not self.learning_rate > 0:
+            raise UsageError(f"learning_rate {self.learning_rate} is out of range", cure="Choose a rate above 0")
+        if not self.weight_decay >= 0:
+            raise UsageError(f"weight_decay {self.weight_decay} is out of range", cure="Choose 0 or more")
         if not 0 < self.views <= 100 or self.synthetic < 0:
             raise UsageError("the number of views or scenes is out of range", cure="Choose up to 100 views per image")
 
