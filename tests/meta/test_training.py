@@ -187,6 +187,37 @@ def test_the_verb_writes_teacher_card_and_curve(trained, sources, tmp_path, caps
     assert "exists already" in capsys.readouterr().err
 
 
+def test_the_verb_replaces_no_card_or_curve_unasked(trained, sources, tmp_path, capsys):
+    out = tmp_path / "keep.safetensors"
+    for name in ("keep.md", "keep.png"):
+        beside = tmp_path / name
+        beside.write_text("mine")
+        assert main(words(sources, out)) == 5
+        assert f"{beside}: exists already" in capsys.readouterr().err
+        assert beside.read_text() == "mine"
+        assert list(tmp_path.iterdir()) == [beside]
+        beside.unlink()
+    for name in ("keep.safetensors", "keep.md", "keep.png"):
+        (tmp_path / name).write_text("mine")
+    assert main(words(sources, out, "--overwrite", "--cache", str(trained[1] / "cache"))) == 0
+    assert not any(file.read_bytes() == b"mine" for file in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["t7.md", "t7.png", "t7", "t7.pt"])
+def test_a_teacher_by_a_name_that_its_card_or_curve_would_take(sources, tmp_path, capsys, name):
+    out = tmp_path / "new" / name
+    assert main(words(sources, out)) == 2
+    said = capsys.readouterr().err
+    assert f"{out}: the name of the teacher does not end in .safetensors" in said
+    assert f"Name it so, such as {tmp_path / 'new' / 't7.safetensors'}" in said
+    assert not out.parent.exists()
+
+
+def test_a_teacher_by_the_name_of_a_folder(sources, capsys):
+    assert main(words(sources, Path())) == 5
+    assert ".: is a folder. Name a file, such as model.safetensors" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("processes", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGTERM, 143)])
 def test_a_signal_keeps_the_state_and_the_same_command_goes_on(sources, tmp_path, processes, number, code):
     out = tmp_path / "t.safetensors"
@@ -204,6 +235,12 @@ def test_a_signal_keeps_the_state_and_the_same_command_goes_on(sources, tmp_path
     assert "Run the same command again" in said
     assert out.with_name("t.safetensors.part").stat().st_size > 100_000
     assert not out.exists()
+
+
+def test_the_verb_refuses_a_learning_rate_before_any_work(sources, tmp_path, capsys):
+    assert main(words(sources, tmp_path / "t.safetensors", "--learning-rate", "nan")) == 2
+    assert "learning_rate is nan. Give a finite number" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_call_says_so(sources, tmp_path, monkeypatch):

@@ -11,11 +11,13 @@ import click
 
 from distillfss.cli import options
 from distillfss.cli.display import display
+from distillfss.errors import UsageError
 from distillfss.io.files import atomic_write
 from distillfss.meta.config import PRECISIONS, MetaConfig
 from distillfss.metrics import number_or_none
 
 DEFAULTS = MetaConfig()
+SUFFIX = ".safetensors"
 PHASES = {"features": "encoding views", "train": "training", "validate": "validating"}
 
 
@@ -53,7 +55,7 @@ PHASES = {"features": "encoding views", "train": "training", "validate": "valida
 @click.option("--cache", type=options.PATH, help="Folder for frozen features; kept for the next run. [OUT.cache]")
 @click.option("--cache-gb", type=float, default=16.0, show_default=True, help="Most that the cache may take.")
 @click.option("--fresh", is_flag=True, help="Start over, even if an earlier run was stopped half-way.")
-@click.option("--overwrite", is_flag=True, help="Replace the teacher file if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace teacher, card and curve if they exist.")
 @options.as_json
 @options.debug
 def command(
@@ -107,9 +109,14 @@ def command(
         learning_rate=learning_rate,
         validate_every=validate_every,
     )
+    if out.suffix != SUFFIX and not out.is_dir():  # the card, or the curve, may have that very name
+        cure = f"Name it so, such as {out.with_name(out.stem + SUFFIX)}"
+        raise UsageError(f"the name of the teacher does not end in {SUFFIX}", path=out, cure=cure)
     options.check_new_file(out, overwrite)
     state = out.with_name(out.name + ".part")
     card, curve = out.with_suffix(".md"), out.with_suffix(".png")
+    options.check_new_file(card, overwrite)
+    options.check_new_file(curve, overwrite)
     folder = cache or out.with_name(out.name + ".cache")
     with display() as show:
         show.update("loading PyTorch")
