@@ -103,6 +103,13 @@ def test_subset_keeps_classes_and_order(folder: Path) -> None:
     assert part.shots() == {"crop": 1, "weed": 0}
 
 
+def test_a_set_without_images_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no annotated image\. Take at least one image with its mask"):
+        SupportSet.from_folder(folder).subset([])
+    with pytest.raises(DataError, match="there is no annotated image"):
+        SupportSet([], ("crop",))
+
+
 def test_arrays_and_folder_give_the_same_set(folder: Path) -> None:
     support = SupportSet.from_folder(folder)
     images, masks = [s.image for s in support.samples], [s.mask.astype(np.int64) for s in support.samples]

@@ -74,6 +74,11 @@ class SupportSet:
         One line per thing that was converted or assumed.
     reading
         How GeoTIFF and DICOM images were read, as ``meta.json`` says: ``bands`` and ``range``, where given.
+
+    Raises
+    ------
+    DataError
+        If there is no image.
     """
 
     def __init__(
@@ -84,6 +89,8 @@ class SupportSet:
         reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.samples = tuple(samples)
+        if not self.samples:
+            raise DataError("there is no annotated image", cure="Take at least one image with its mask")
         self.class_names = tuple(class_names)
         self.notices = tuple(notices)
         self.reading = dict(reading or {})
@@ -234,7 +241,10 @@ class SupportSet:
         return round(float(np.median([sample.mask.size**0.5 * sample.shrunk for sample in self.samples])))
 
     def subset(self, indices: Iterable[int]) -> SupportSet:
-        """These images in this order, with the same classes, some of which may then be without a pixel (``shots``)."""
+        """These images in this order, with the same classes, some of which may then be without a pixel (``shots``).
+
+        Raises ``DataError`` if there is none among them.
+        """
         return SupportSet([self.samples[index] for index in indices], self.class_names, self.notices, self.reading)
 
     def fingerprint(self) -> str:
