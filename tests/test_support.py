@@ -412,6 +412,7 @@ def test_bad_arrays_are_named_by_their_place() -> None:
         ([good, good.astype(np.float32)], [mask, mask], "images[1]: a picture of type float32"),
         ([good, good], [mask, mask[..., None]], "masks[1]: a mask of shape 24x32x1"),
         ([good, good], [mask, mask.T], "masks[1]: the mask has 24x32 pixels but its image 32x24"),
+        (["a.png"], [mask], "images[0]: a picture of Python type str. Pass a Pillow image (PIL.Image.open(path)) or a"),
         ([good], [np.zeros_like(mask)], "no mask of the whole support set"),
         ([], [], "the support set is empty"),
     ]

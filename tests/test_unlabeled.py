@@ -32,7 +32,9 @@ def test_folders_and_arrays_give_the_same_at_working_size(tmp_path: Path):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("no picture")
     from_arrays = working_images(images, 96)
-    for found in (working_images(tmp_path, 96), working_images(str(tmp_path / "*.png"), 96)):
+    files = [tmp_path / "0.png", str(tmp_path / "1.png")]
+    given = (tmp_path, str(tmp_path / "*.png"), files, [files[0], images[1]], [images[0], Image.open(files[1])])
+    for found in (working_images(each, 96) for each in given):
         assert len(found) == 2
         for one, two, image in zip(found, from_arrays, images, strict=True):
             assert one.dtype == torch.uint8
@@ -47,9 +49,10 @@ def test_files_are_read_as_the_support_was(tmp_path: Path):
     how = {"width": 64, "height": 64, "count": 4, "dtype": "uint16", "crs": "EPSG:32633", "transform": place}
     with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", **how) as file:
         file.write(bands)
-    (found,) = working_images(tmp_path, 64, {"bands": [4, 3, 2], "range": [0, 4000]})
     wanted = bands[[3, 2, 1]] / 4000 * 255
-    assert np.abs(found.numpy() - wanted).max() <= 1
+    for given in (tmp_path, [tmp_path / "scene.tif"]):
+        (found,) = working_images(given, 64, {"bands": [4, 3, 2], "range": [0, 4000]})
+        assert np.abs(found.numpy() - wanted).max() <= 1
 
 
 def test_grey_arrays_become_rgb():
@@ -65,5 +68,8 @@ def test_refusals_name_what_is_wrong(tmp_path: Path):
     with pytest.raises(DataError, match=r"unlabeled\[1\]: "):
         working_images([np.zeros((9, 9, 3), np.uint8), np.zeros((9,), np.uint8)], 96)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
-    with pytest.raises(DataError, match=r"bad\.png"):
-        working_images(tmp_path, 96)
+    for given in (tmp_path, [tmp_path / "bad.png"]):
+        with pytest.raises(DataError, match=r"bad\.png"):
+            working_images(given, 96)
+    with pytest.raises(DataError, match=r"none\.png: there is no such file"):
+        working_images([str(tmp_path / "none.png")], 96)

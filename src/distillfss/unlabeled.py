@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from distillfss.io.files import list_images
 from distillfss.io.special import bands_and_range
 from distillfss.preprocess import at_working_size
 
+if TYPE_CHECKING:
+    from distillfss.segmenter import Picture
+
 MOST = 100
 """Images that are learnt from, of any number. A step sees four views; more images would hardly be seen twice."""
 
@@ -24,14 +27,14 @@ Item = TypeVar("Item")
 
 
 def working_images(
-    images: Sequence[NDArray[np.uint8]] | str | Path, size: int, reading: Mapping[str, Any] | None = None
+    images: Sequence[Picture] | str | Path, size: int, reading: Mapping[str, Any] | None = None
 ) -> list[Tensor]:
     """Up to ``MOST`` images, evenly spread over those given, each (3, h, w) uint8 at the working resolution.
 
     Parameters
     ----------
     images
-        Pictures (see ``to_rgb8``), or a folder, file or pattern of them (see ``list_images``).
+        Pictures, files of pictures or both, or one folder, file or pattern of them (see ``list_images``).
     size
         Working resolution.
     reading
@@ -43,11 +46,10 @@ def working_images(
         If there are none, or naming one that is no picture.
     """
     if isinstance(images, str | Path):
-        bands, value_range = bands_and_range(reading)
-        return [_small(read_image(path, bands, value_range).pixels, size) for path in spread(list_images(images))]
+        images = list_images(images)
     if not len(images):
         raise DataError("there are no images without annotation", cure="Pass some, or none at all: None")
-    return [_small(_checked(images[index], index), size) for index in spread(range(len(images)))]
+    return [_small(_pixels(images[index], index, reading), size) for index in spread(range(len(images)))]
 
 
 def spread(items: Sequence[Item]) -> list[Item]:
@@ -56,7 +58,9 @@ def spread(items: Sequence[Item]) -> list[Item]:
     return [items[index * len(items) // number] for index in range(number)]
 
 
-def _checked(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+def _pixels(image: Picture, index: int, reading: Mapping[str, Any] | None) -> NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return read_image(image, *bands_and_range(reading)).pixels
     try:
         return to_rgb8(image)
     except DataError as fault:

@@ -97,7 +97,7 @@ def test_byte_order_and_strides_do_not_matter() -> None:
         (np.zeros((0, 5), np.uint8), "without pixels", "Leave it out"),
         (np.zeros((4, 5, 4), np.uint8), "fully transparent", "alpha channel"),
         ([[1, 2]], "type list", "numpy.asarray"),
-        ("a.png", "type str", "a path"),
+        ("a.png", "type str", "PIL.Image.open(path)"),
         (Image.new("F", (3, 3)), "floating-point", "8- or 16-bit"),
         (Image.new("RGB", (0, 3)), "without pixels", "Leave it out"),
     ],

@@ -84,7 +84,7 @@ def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
     if not isinstance(picture, np.ndarray):
         raise DataError(
             f"a picture of Python type {type(picture).__name__}",
-            cure="Pass a path, a Pillow image or a NumPy array (numpy.asarray(picture))",
+            cure="Pass a Pillow image (PIL.Image.open(path)) or a NumPy array (numpy.asarray(picture))",
         )
     return array_to_rgb8(picture)[0]
 
