@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from distillfss.config import FitConfig
@@ -22,6 +21,9 @@ from distillfss.training.interrupt import Interrupt, graceful_interrupt
 from distillfss.training.state import check_state, load_state, save_state
 from distillfss.unlabeled import working_images
 
+if TYPE_CHECKING:
+    from distillfss.segmenter import Picture
+
 SAVE_EVERY_SECONDS = 10.0
 
 
@@ -29,7 +31,7 @@ def fit(
     support: SupportSet | str | Path,
     config: FitConfig | None = None,
     *,
-    unlabeled: Sequence[NDArray[np.uint8]] | str | Path | None = None,
+    unlabeled: Sequence[Picture] | str | Path | None = None,
     state: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     first_model: Callable[[Segmenter], None] | None = None,
@@ -46,8 +48,9 @@ def fit(
     config
         Settings; the defaults are meant for every data set.
     unlabeled
-        Images of the target without annotation, or a folder of them, of which up to 100 are learnt from: in more time,
-        a better model (see ``training.self_training``). Never give the images it will be judged by.
+        Images of the target without annotation (arrays, Pillow images or files), or a folder of them, of which up to
+        100 are learnt from: in more time, a better model (see ``training.self_training``). Never give the images it
+        will be judged by.
     state
         File for the state of an unfinished fit. It is written every few seconds, and a fit of the same support with
         the same settings goes on from it, to the same model. It outlives the fit, so that a model that could not be
