@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,6 @@ SECONDS = 900
 @pytest.fixture
 def arena(tmp_path: Path) -> Path:
     return make_arena(tmp_path)
-
-
-@pytest.fixture
-def hears_ctrl_c() -> Iterator[None]:
-    """A process started by a script in the background ignores Ctrl-C, and so would those that the test starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def words(*more: str) -> list[str]:
@@ -76,7 +68,6 @@ def alive(process: int) -> bool:
         return False
 
 
-@pytest.mark.usefixtures("hears_ctrl_c")
 def test_stopped_and_killed_runs_go_on_and_nothing_is_computed_twice(arena: Path):
     asked = ("--methods", "mine:Bright", "mine:Slow", "--seeds", "0", "1")
     process = start(arena, *asked)
