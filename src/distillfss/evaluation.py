@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from distillfss.class_matching import match_classes
-from distillfss.errors import DataError
+from distillfss.errors import DataError, UsageError
 from distillfss.metrics import Scores, best_constant, confusion, constant_scores, number_or_none, resize_mask
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def evaluate(
     for index in range(len(data)):
         try:
             sample = data[index]
-        except DataError as error:
+        except (DataError, UsageError) as error:  # the latter of a map that lacks the model's bands
             skipped.append((_name(data, index), str(error)))
         else:
             truth = table[sample.mask]

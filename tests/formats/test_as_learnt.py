@@ -16,6 +16,7 @@ from distillfss.export.pictures import read_examples
 from distillfss.fitting import fit
 from distillfss.io.decode import read_image
 from distillfss.io.special import bands_and_range
+from distillfss.picking import pick
 from distillfss.segmenter import Segmenter
 from distillfss.support import LabelledFolder, Sample, SupportSet
 
@@ -78,6 +79,21 @@ def test_evaluation_unless_the_folder_says_otherwise(maps: Path, segmenter: Segm
     (maps / "meta.json").write_text('{"bands": [1], "range": [0, 300]}')
     first = maps / "images" / "0.tif"
     np.testing.assert_array_equal(pixels(maps)[0], read_image(first, (1,), (0.0, 300.0)).pixels)
+
+
+def test_a_map_that_lacks_the_bands_is_told_and_the_others_count(maps: Path, segmenter: Segmenter) -> None:
+    path = maps / "images" / "1.tif"
+    with rasterio.open(path) as dataset:
+        first, profile = dataset.read([1]), {**dataset.profile, "count": 1}
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(first)
+    report = evaluate(segmenter, maps)
+    assert [result.name for result in report.images] == ["0", "2"]
+    assert [name for name, _ in report.skipped] == ["1"]
+    assert "bands 4,3,2 of a file with 1" in report.skipped[0][1]
+    found = pick(maps / "images", 2, model=segmenter, cache=maps / "features")
+    assert [(file, said.split(".")[0]) for file, said in found.failed] == [(path, "bands 4,3,2 of a file with 1")]
+    assert sorted(each.path.stem for each in found.picks) == ["0", "2"]
 
 
 def test_calibration_with_and_without_masks(maps: Path, segmenter: Segmenter) -> None:

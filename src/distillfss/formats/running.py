@@ -16,6 +16,7 @@ from distillfss.formats.dispatch import Handler, special_handler
 from distillfss.formats.frames import segment_picture, wants_tiles
 from distillfss.formats.options import FormatOptions, Prediction
 from distillfss.io.kinds import VIDEO_SUFFIXES
+from distillfss.io.special import bands_and_range
 from distillfss.outputs import OutputSettings, make_outputs
 from distillfss.predicting import PredictSummary
 from distillfss.quality.judging import Answer
@@ -197,15 +198,10 @@ def predict_files(
 
 def as_learnt(options: FormatOptions, segmenter: Any) -> FormatOptions:
     """Bands and range the model was fitted with, where its file records them and nobody asked for others."""
-    reading = (getattr(segmenter, "summary", None) or {}).get("reading") or {}
+    bands, value_range = bands_and_range((getattr(segmenter, "summary", None) or {}).get("reading"))
     try:
-        bands, value_range = reading.get("bands"), reading.get("range")
-        return replace(
-            options,
-            bands=options.bands or (bands and tuple(int(band) for band in bands)),
-            value_range=options.value_range or (value_range and (float(value_range[0]), float(value_range[1]))),
-        )
-    except (AttributeError, IndexError, TypeError, ValueError, UsageError):  # a model file may say anything
+        return replace(options, bands=options.bands or bands, value_range=options.value_range or value_range)
+    except UsageError:  # a model file may say anything
         return options
 
 

@@ -209,7 +209,7 @@ def _descriptors(
                 if row is None:
                     row = describe(network, next(decoded)())
                     store.put(path, row)
-            except DataError as error:
+            except (DataError, UsageError) as error:  # the latter of a map that lacks the bands
                 failed.append((path, f"{error.problem}. {error.cure}"))
             else:
                 known.append(path)
