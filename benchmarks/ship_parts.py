@@ -28,7 +28,7 @@ import onnxruntime
 import torch
 
 PARTS = (
-    ("pixels: bytes to float, resize, planes", r"^before/|^(images|own_size|pixels)$"),
+    ("pixels: bytes to float, resize, planes", r"^(before|network/pixels)/|^(images|own_size|pixels)$"),
     ("backbone", r"^network/backbone\."),
     ("projections of all features to the context", r"^network/head\.project"),
     ("probe", r"^network/head\.probe"),

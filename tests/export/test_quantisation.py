@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from export_helpers import picture
 from helpers import BrightnessSegmenter
@@ -18,7 +19,7 @@ from distillfss.export import quantisation
 from distillfss.export.checking import Quality, quality
 from distillfss.export.exporting import export_onnx
 from distillfss.export.pictures import Example
-from distillfss.export.quantisation import PLANS, Plan, chosen, quantised
+from distillfss.export.quantisation import PLANS, Plan, chosen, quantised, quantised_network
 
 # two blocks of a backbone, the second with a sum, and a student that reads both
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
@@ -160,3 +161,26 @@ def test_an_int8_file(one_class: Segmenter, one_class_file: Path, squares: Path,
     # the figures are those an evaluation gives
     wanted, found = (100 * evaluate(Segmenter.load(file), squares).foreground_iou for file in (one_class_file, path))
     assert (wanted, found) == (pytest.approx(outcome["model"]), pytest.approx(outcome["quantised"]))
+
+
+def test_what_float_hands_to_float_is_not_rounded() -> None:
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 18]>
+net (float[b, 3, h, w] pixels) => (float[b, 2, h, w] logits, float[b, 3, h, w] root)
+{
+    positive = Exp (pixels)
+    root = Sqrt (positive)
+    logits = Conv (positive, weight)
+}
+""")
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(2, 3, 1, 1)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "weight"))
+    for node in model.graph.node:
+        node.name = f"to_{node.output[0]}"
+    pixels = random.uniform(0, 4, (1, 3, 8, 8)).astype(np.float32)
+    found = quantised_network(model, ["to_logits"], [pixels])
+    onnx.checker.check_model(found, full_check=True)
+    logits, root = onnxruntime.InferenceSession(found.SerializeToString()).run(None, {"pixels": pixels})
+    np.testing.assert_allclose(root, np.exp(pixels / 2), rtol=1e-5)
+    exact = np.einsum("oc,bchw->bohw", weight[:, :, 0, 0], np.exp(pixels))
+    assert 1e-4 < np.abs(logits - exact).max() < 0.02 * np.abs(exact).max()  # the convolution is in 8 bits

@@ -9,6 +9,7 @@ import onnx
 from onnx import compose, inliner, parser
 
 from distillfss.export.format import INPUT, IR_VERSION, LOGITS, MASK, OPSET, PROBABILITIES, WANTED
+from distillfss.export.pixels import on_bytes
 from distillfss.export.resampling import DOMAIN, FUNCTIONS
 
 _HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "{DOMAIN}" : 1]>'
@@ -23,7 +24,7 @@ def _before(size: int) -> onnx.ModelProto:
     # an image that has its working size already is copied, not multiplied by a unit matrix
     model = parser.parse_model(f"""
 {_HEADER}
-before (uint8[batch, height, width, 3] {INPUT}) => (float[batch, 3, rows, columns] pixels, int64[2] own_size)
+before (uint8[batch, height, width, 3] {INPUT}) => (uint8[batch, rows, columns, 3] pixels, int64[2] own_size)
 {{
     size = Constant <value = double {{{size}.0}}> ()
     own_size = Shape <start = 1, end = 3> ({INPUT})
@@ -33,12 +34,13 @@ before (uint8[batch, height, width, 3] {INPUT}) => (float[batch, 3, rows, column
     both_equal = ReduceMin <keepdims = 0> (sides_equal_int)
     as_it_is = Cast <to = 9> (both_equal)
     pixels = If (as_it_is) <
-        then_branch = copy () => (float[batch, 3, rows, columns] copied) {{
-            planes = Transpose <perm = [0, 3, 1, 2]> ({INPUT})
-            copied = Cast <to = 1> (planes)
+        then_branch = copy () => (uint8[batch, rows, columns, 3] copied) {{
+            copied = Identity ({INPUT})
         }},
-        else_branch = resize () => (float[batch, 3, rows, columns] resized) {{
-            resized = {DOMAIN}.to_working_size ({INPUT}, own_size, target)
+        else_branch = resize () => (uint8[batch, rows, columns, 3] resized) {{
+            levels = {DOMAIN}.to_working_size ({INPUT}, own_size, target)
+            planes = Cast <to = 2> (levels)
+            resized = Transpose <perm = [0, 2, 3, 1]> (planes)
         }}
     >
 }}
@@ -179,7 +181,7 @@ def framed(network: onnx.ModelProto, size: int, classes: int) -> onnx.ModelProto
     Parameters
     ----------
     network
-        ``pixels`` float32 (B, 3, h, w) to ``logits`` (B, n + 1, h', w').
+        ``pixels`` float32 (B, 3, h, w), 0 to 255, to ``logits`` (B, n + 1, h', w').
     size
         Working resolution.
     classes
@@ -193,8 +195,7 @@ def framed(network: onnx.ModelProto, size: int, classes: int) -> onnx.ModelProto
         several classes there is an optional input ``probabilities_wanted``; if false, ``probabilities`` is empty.
     """
     before, after = _before(size), _after(classes)
-    inner = onnx.ModelProto()
-    inner.CopyFrom(network)
+    inner = on_bytes(network)
     for model in (before, inner, after):
         del model.opset_import[:]
         model.opset_import.append(onnx.helper.make_opsetid("", OPSET))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from distillfss.errors import ExportError
 from distillfss.export.checking import INT8_POINTS, quality
 from distillfss.export.pictures import Example
+from distillfss.export.pixels import standardised
 from distillfss.export.quiet import quiet
 from distillfss.preprocess import at_working_size
 
@@ -150,6 +151,15 @@ def _is_gain(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
     return channels > 1 and others == [1, 1, 1]
 
 
+def _exact(network: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Pixels brought to another range are bytes already: kept as they are, whatever was seen of them."""
+    levels = standardised(network)
+    if levels is None:
+        return {}
+    numbers = {"scale": np.array(levels.scale, np.float32), "zero_point": np.array(levels.zero_point, np.uint8)}
+    return {levels.name: [numbers]}
+
+
 class _Reader:
     """Calibration images as ONNX Runtime asks for them."""
 
@@ -199,6 +209,26 @@ def quantised_network(
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.Percentile,
             # image by image: they differ in size, and all maps of all of them would be gigabytes
-            extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+            extra_options={
+                "CalibPercentile": PERCENTILE,
+                "CalibStridedMinMax": 1,
+                "TensorQuantOverrides": _exact(network),
+            },
         )
-        return onnx.load(path)
+        quantised = onnx.load(path)
+    _spare_the_rest(quantised.graph, set(nodes))
+    return quantised
+
+
+def _spare_the_rest(graph: onnx.GraphProto, nodes: set[str]) -> None:
+    """What is computed in float and read in float goes without the 8 bits that another reader of it needs."""
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.name in nodes or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            back = makers.get(name)
+            there = makers.get(back.input[0]) if back is not None and back.op_type == "DequantizeLinear" else None
+            exact = there.input[0] if there is not None and there.op_type == "QuantizeLinear" else ""
+            if exact in makers and makers[exact].name not in nodes:
+                node.input[place] = exact

@@ -22,6 +22,8 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     fold_standardisation(lean.graph)
     drop_expansions(lean.graph)
     convolve_gains(lean.graph)
+    fix_shapes(lean.graph)
+    group_in_place(lean.graph)
     drop_unused(lean.graph)
     return lean
 
@@ -104,6 +106,59 @@ def convolve_gains(graph: onnx.GraphProto) -> None:
                 kernel_shape=[1, 1],
             )
         )
+
+
+def fix_shapes(graph: onnx.GraphProto) -> None:
+    """The new shape of a ``Reshape`` as numbers, where no more than one length has to be found out.
+
+    A length that stands at the same place before and after is copied (0), the one that does not follows from the rest
+    (-1); so nothing is left to be reckoned from the sizes of the image.
+    """
+    shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.input, *graph.output)}
+    fixed = {tensor.name for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Reshape"]:
+        before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
+        if node.input[1] in fixed or not before or not after:
+            continue
+        lengths = [
+            length if isinstance(length, int) else 0 if before[place : place + 1] == (length,) else -1
+            for place, length in enumerate(after)
+        ]
+        if lengths.count(-1) <= 1:
+            node.input[1] = f"{node.output[0]}/shape"
+            del node.attribute[:]  # such as allowzero, which takes 0 for a length
+            graph.initializer.append(numpy_helper.from_array(np.array(lengths, np.int64), node.input[1]))
+
+
+def group_in_place(graph: onnx.GraphProto) -> None:
+    """Norms of groups, written as those of single channels: (B, C, h, w) becomes (B, G, C / G * h, w) for them.
+
+    The exporter makes it (B, G, C / G * h * w), and then has to look up what it was before to get back.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    shapes = {info.name: _shape(info) for info in graph.value_info}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    users = _users(graph)
+    flat: set[str] = set()
+    for norm in [node for node in graph.node if node.op_type == "InstanceNormalization"]:
+        before, after = makers.get(norm.input[0]), users[norm.output[0]]
+        if before is None or before.op_type != "Reshape" or [node.op_type for node in after] != ["Reshape"]:
+            continue
+        shape = shapes.get(before.input[0], ())
+        sizes = makers.get(after[0].input[1])
+        back = sizes is not None and sizes.op_type == "Shape" and sizes.input[0] == before.input[0]
+        grouped = tensors.get(before.input[1])
+        if not back or grouped is None or not shape or len(shape) != 4 or not isinstance(shape[1], int):
+            continue
+        groups = int(numpy_helper.to_array(grouped)[1])
+        for node, channels in ((before, groups), (after[0], shape[1])):
+            node.input[1] = f"{node.output[0]}/shape"
+            del node.attribute[:]
+            graph.initializer.append(numpy_helper.from_array(np.array([0, channels, -1, 0]), node.input[1]))
+        flat |= {before.output[0], norm.output[0]}
+    known = [info for info in graph.value_info if info.name not in flat]
+    del graph.value_info[:]
+    graph.value_info.extend(known)
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from distillfss.backbones.base import Layer
 from distillfss.models.attention import frequencies, places
-from distillfss.models.lean.folding import averaged, folded, standardising, total
+from distillfss.models.lean.folding import averaging, folded, standardising, total
 from distillfss.models.mixer import coarse_stride
 from distillfss.models.student import DistilledAttention
 
@@ -51,6 +51,9 @@ class LeanAttention(nn.Module):
         self.heads, _, self.width = parts[0].keys.shape
         self.ways = parts[0].prototypes.shape[0]
         self.eps = parts[0].attention.norm.eps
+        self.average = nn.ModuleList(
+            averaging(layer.channels, coarse_stride(layer) // layer.stride) for layer in self.layers
+        )
         self.read = nn.ModuleList(reading(*each) for each in zip(parts, means, stds, strict=True))
         self.standardise = nn.ModuleList(standardising(*each) for each in zip(means, stds, strict=True))
         self.total = nn.ModuleList(total(len(mean)) for mean in means)
@@ -72,23 +75,26 @@ class LeanAttention(nn.Module):
             "values", torch.cat([(part.values.detach() / self.heads).expand(self.heads, -1, -1) for part in parts])
         )
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Raw features (B, C_l, h_l, w_l) to look-alikes and cosines, (B, n, L, h, w) each."""
-        grids = [
-            averaged(f, coarse_stride(layer) // layer.stride) for f, layer in zip(features, self.layers, strict=True)
-        ]
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Raw features (B, C_l, h_l, w_l) to look-alikes of all layers, then their cosines: (B * n, 2 L, h, w)."""
+        grids = [average(f) for average, f in zip(self.average, features, strict=True)]
         size = grids[0].shape[-2:]
-        read = [conv(f) for conv, f in zip(self.read, grids, strict=True)]
-        projected, average, closer = (
-            torch.stack(read, dim=1).flatten(3).split([self.heads * self.width, 1, self.ways], dim=2)
-        )
+        read = self._by_layer([conv(f) for conv, f in zip(self.read, grids, strict=True)])
+        projected, average, closer = read.split([self.heads * self.width, 1, self.ways], dim=2)
         parts = zip(self.total, self.standardise, grids, strict=True)
-        square = torch.stack([add(squared(standardise(f))) for add, standardise, f in parts], dim=1).flatten(3)
+        square = self._by_layer([add(squared(standardise(f))) for add, standardise, f in parts])
         variance = square * self.get_buffer("share_of_channel") - squared(average)
         deviation = (variance.clamp_min(0) + self.eps).sqrt()
         look_alikes = self._attended(projected + deviation * self._positions(*size))
         cosines = closer / square.sqrt().clamp_min(SHORTEST)
-        return tuple(maps.unflatten(3, size).transpose(1, 2) for maps in (look_alikes, cosines))
+        # with one class nothing has to change places, and some runtimes stumble over axes of one that do
+        kinds = [kind.flatten(2) if self.ways == 1 else kind.transpose(1, 2) for kind in (look_alikes, cosines)]
+        return torch.cat(kinds, dim=-2).reshape(-1, 2 * len(self.layers), *size)
+
+    def _by_layer(self, maps: Sequence[Tensor]) -> Tensor:
+        """Of every layer, (B, C, h, w), to (B, L, C, h * w); side by side first, which is one step for all."""
+        batch, channels = maps[0].shape[:2]
+        return torch.cat(list(maps), dim=1).view(batch, len(self.layers), channels, -1)
 
     def _positions(self, height: int, width: int) -> Tensor:
         """(L, heads * d, h * w)."""
@@ -104,13 +110,14 @@ class LeanAttention(nn.Module):
         return both.flatten(1).unflatten(0, (len(self.layers), self.heads * self.width))
 
     def _attended(self, queries: Tensor) -> Tensor:
-        """Queries (B, L, heads * d, N) of any length to look-alikes (B, L, n, N)."""
+        """Queries (B, L, heads * d, N) of any length to look-alikes (B, L, n, N); of one class (B, L, N, 1)."""
         of_heads = queries.flatten(1, 2).unflatten(1, (len(self.layers) * self.heads, self.width))
         length = squared(of_heads).sum(2, keepdim=True).sqrt().clamp_min(SHORTEST)
         scaled = torch.cat([of_heads, length], dim=2) * (self.get_buffer("scale") / length)
         attention = (scaled.transpose(2, 3) @ self.get_buffer("keys")).softmax(-1)
         shares = attention @ self.get_buffer("values")
-        return shares.unflatten(1, (len(self.layers), self.heads)).sum(2).transpose(2, 3)
+        of_layers = shares.unflatten(1, (len(self.layers), self.heads)).sum(2)
+        return of_layers if self.ways == 1 else of_layers.transpose(2, 3)
 
 
 def squared(x: Tensor) -> Tensor:

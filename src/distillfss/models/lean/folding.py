@@ -44,6 +44,23 @@ def total(channels: int) -> nn.Conv2d:
     return conv
 
 
+class Averaged(nn.Conv2d):
+    """(B, C, h, w) to (B, C, h / factor, w / factor), the mean of every ``factor * factor`` pixels.
+
+    As a convolution of every channel by itself it reads features in the layout that convolutions leave, whatever their
+    number of channels, and in 8 bits as well.
+    """
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__(channels, channels, factor, stride=factor, groups=channels, bias=False)
+        nn.init.constant_(self.weight, 1 / factor**2)
+
+
+def averaging(channels: int, factor: int) -> nn.Module:
+    """``averaged`` as a module."""
+    return nn.Identity() if factor == 1 else Averaged(channels, factor)
+
+
 def averaged(x: Tensor, factor: int) -> Tensor:
     """(B, C, h, w) to (B, C, h / factor, w / factor)."""
     return x if factor == 1 else F.avg_pool2d(x, factor)

@@ -57,7 +57,11 @@ class LeanStudent(nn.Module):
             folded(conv.weight.flatten(1), conv.bias, means[index], stds[index])
             for index, conv in zip(self.projected, project.values(), strict=True)
         )
-        self.mixer = LeanMixer(student.mixer, student.ways)
+        own_layers: dict[int, list[bool]] = {}
+        for chosen in self.grids.values():
+            for stride in {self.strides[index] for index in chosen}:
+                own_layers[stride] = [self.strides[index] == stride for index in chosen]
+        self.mixer = LeanMixer(student.mixer, student.ways, own_layers)
         self.detail = copy.deepcopy(student.detail)
         if self.detail is not None:
             seen, mean, std = self.detail.seen, self.detail.get_buffer("mean"), self.detail.get_buffer("std")
@@ -86,21 +90,20 @@ class LeanStudent(nn.Module):
         return sums
 
     def _maps(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
-        """By stride, look-alikes of all its layers, then cosines of all: (B * n, 2 L, h, w)."""
+        """By stride, the maps of all layers of its grid (B * n, 2 L, h, w): look-alikes, then cosines."""
         maps: dict[int, Tensor] = {}
         for grid, chosen in self.grids.items():
             found = self.attention[str(grid)]([features[index] for index in chosen])
-            for stride in sorted({self.strides[index] for index in chosen}):
-                places = [place for place, index in enumerate(chosen) if self.strides[index] == stride]
-                own = slice(places[0], places[-1] + 1)  # layers come finest first
-                of_stride = torch.cat([kind[:, :, own] for kind in found], dim=2).flatten(0, 1)
-                maps[stride] = finer(of_stride, grid // stride)
+            for stride in {self.strides[index] for index in chosen}:
+                maps[stride] = finer(found, grid // stride)
         return maps
 
 
 def probe_map(scores: Mapping[int, Tensor]) -> Tensor:
     """Scores by stride, (B, n, h, w) each, to ``models.probe.probe_map`` (B * n, 1, H / 4, W / 4)."""
-    first, *others = (finer(score, stride // FINEST_STRIDE) for stride, score in scores.items())
+    # flat before they are resized: a runtime that keeps maps in blocks of channels would resize a whole block
+    flat = {stride: score.reshape(-1, 1, *score.shape[2:]) for stride, score in scores.items()}
+    first, *others = (finer(score, stride // FINEST_STRIDE) for stride, score in flat.items())
     for score in others:
         first = first + score
-    return first.clamp(-LIMIT, LIMIT).flatten(0, 1).unsqueeze(1)
+    return first.clamp(-LIMIT, LIMIT)
