@@ -118,7 +118,11 @@ def _of_the_likely(channels: int) -> str:
 {_resized("likely_logits", "likely_full")}
     highest = ArgMax <axis = 1, keepdims = 0> (likely_full)
     small = Cast <to = 2> (likely_classes)
-    {MASK} = Gather (small, highest)
+    in_a_row = Constant <value_ints = [-1]> ()
+    every_pixel = Reshape (highest, in_a_row)
+    of_every_pixel = GatherElements (small, every_pixel)
+    as_images = Shape (highest)
+    {MASK} = Reshape (of_every_pixel, as_images)
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -14,19 +14,9 @@ from distillfss.models.mixer import COARSE_STRIDES, FINEST_STRIDE, Mixer
 
 
 class LeanMixer(nn.Module):
-    """``Mixer`` from projected features on, its grids doubling from stride to stride.
+    """``Mixer`` from projected features on, its grids doubling from stride to stride."""
 
-    Parameters
-    ----------
-    mixer
-        As fitted; its numbers are copied.
-    ways
-        Number of classes n.
-    own_layers
-        By stride, which of the layers that share its grid are its own.
-    """
-
-    def __init__(self, mixer: Mixer, ways: int, own_layers: Mapping[int, Sequence[bool]]) -> None:
+    def __init__(self, mixer: Mixer, ways: int) -> None:
         super().__init__()
         self.ways = ways
         self.joining = mixer.joining
@@ -34,12 +24,12 @@ class LeanMixer(nn.Module):
         self.context, self.maps, self.merge = own.context.merge, own.maps, own.merge
         self.join, self.refine = own.join, own.refine
         self.probe, self.logits = own.probe, own.logits
-        for stride, block in cast("dict[str, nn.Sequential]", self.maps).items():
+        for block in cast("dict[str, nn.Sequential]", self.maps).values():
             first = cast(nn.Conv2d, block[0])
-            first.weight = nn.Parameter(of_all_layers(first.weight.detach(), own_layers[int(stride)]))
-        self.probe_logits = nn.Conv2d(1, 2, 1, bias=False, dtype=own.probe_gain.dtype)
-        with torch.no_grad():
-            self.probe_logits.weight.copy_(own.probe_gain * torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
+            kinds = first.weight.detach().unflatten(1, (-1, 2))
+            # look-alikes of all layers, then cosines of all, where the mixer has them by layer
+            first.weight = nn.Parameter(kinds.transpose(1, 2).flatten(1, 2))
+        self.register_buffer("probe_gain", own.probe_gain.detach() * torch.tensor([-1.0, 1.0]).view(2, 1, 1))
 
     def forward(self, maps: Mapping[int, Tensor], probe: Tensor, context: Mapping[int, Tensor]) -> Tensor:
         """Logits (B, n, 2, H / 4, W / 4).
@@ -47,7 +37,7 @@ class LeanMixer(nn.Module):
         Parameters
         ----------
         maps
-            By stride, (B * n, 2 L, h, w): look-alikes of all layers that share the stride's grid, then their cosines.
+            By stride, (B * n, 2 L, h, w): look-alikes of the stride's layers, then cosines.
         probe
             (B * n, 1, H / 4, W / 4)
         context
@@ -65,18 +55,12 @@ class LeanMixer(nn.Module):
             mixed = self.probe[str(stride)](averaged(probe, stride // FINEST_STRIDE)) + mixed
             own = self.join[str(stride)](merged[stride])
             mixed = self.refine[str(stride)](mixed + own if self.ways == 1 else _for_every_class(mixed, own, batch))
-        logits = finer(self.logits(mixed), self.joining[-1] // FINEST_STRIDE)
-        return (logits + self.probe_logits(probe)).unflatten(0, (batch, self.ways))
-
-
-def of_all_layers(weight: Tensor, own: Sequence[bool]) -> Tensor:
-    """Weights (C, 2 L', k, k) of a stride's L' layers, two maps each, for the maps of all L layers of its grid.
-
-    Those are the look-alikes of all, then the cosines of all: (C, 2 L, k, k), zero where a layer is not the stride's.
-    """
-    whole = weight.new_zeros(len(weight), 2, len(own), *weight.shape[2:])
-    whole[:, :, torch.tensor(own)] = weight.unflatten(1, (-1, 2)).transpose(1, 2)
-    return whole.flatten(1, 2)
+        # all classes side by side: runtimes keep channels in blocks, and would resize a block for the two of each class
+        logits = finer(
+            self.logits(mixed).reshape(batch, 2 * self.ways, *mixed.shape[2:]), self.joining[-1] // FINEST_STRIDE
+        )
+        of_probe = self.get_buffer("probe_gain") * probe.unflatten(0, (batch, self.ways))
+        return logits.unflatten(1, (self.ways, 2)) + of_probe
 
 
 def _for_every_class(mixed: Tensor, own: Tensor, batch: int) -> Tensor:

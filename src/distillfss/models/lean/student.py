@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distillfss.models.lean.attention import LeanAttention
+from distillfss.models.lean.detail import LeanDetail
 from distillfss.models.lean.folding import finer, folded
 from distillfss.models.lean.mixer import LeanMixer
 from distillfss.models.mixer import FINEST_STRIDE, coarse_layers, coarse_stride
@@ -57,14 +57,11 @@ class LeanStudent(nn.Module):
             folded(conv.weight.flatten(1), conv.bias, means[index], stds[index])
             for index, conv in zip(self.projected, project.values(), strict=True)
         )
-        own_layers: dict[int, list[bool]] = {}
-        for chosen in self.grids.values():
-            for stride in {self.strides[index] for index in chosen}:
-                own_layers[stride] = [self.strides[index] == stride for index in chosen]
-        self.mixer = LeanMixer(student.mixer, student.ways, own_layers)
-        self.detail = copy.deepcopy(student.detail)
-        if self.detail is not None:
-            seen, mean, std = self.detail.seen, self.detail.get_buffer("mean"), self.detail.get_buffer("std")
+        self.mixer = LeanMixer(student.mixer, student.ways)
+        detail = student.detail
+        self.detail = None if detail is None else LeanDetail(detail)
+        if detail is not None:
+            seen, mean, std = detail.seen, detail.get_buffer("mean"), detail.get_buffer("std")
             self.seen = folded(seen.weight.flatten(1), seen.bias, mean, std)
         self.to(means[0].device).requires_grad_(False).eval()
 
@@ -79,7 +76,7 @@ class LeanStudent(nn.Module):
         logits = self.mixer(self._maps(features), probe_map(scores), context)
         if fine is None or self.detail is None:
             return logits
-        return self.detail.corrected(finer(logits.flatten(1, 2), 2).unflatten(1, (-1, 2)), self.seen(fine))
+        return cast(Tensor, self.detail(finer(logits.flatten(1, 2), 2).unflatten(1, (-1, 2)), self.seen(fine)))
 
     def _by_stride(self, chosen: Iterable[int], convs: nn.ModuleList, features: Sequence[Tensor]) -> dict[int, Tensor]:
         """Sum over the layers of every stride of what each layer's convolution makes of it."""
@@ -90,20 +87,21 @@ class LeanStudent(nn.Module):
         return sums
 
     def _maps(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
-        """By stride, the maps of all layers of its grid (B * n, 2 L, h, w): look-alikes, then cosines."""
+        """By stride, look-alikes of all its layers, then cosines of all: (B * n, 2 L, h, w)."""
         maps: dict[int, Tensor] = {}
         for grid, chosen in self.grids.items():
             found = self.attention[str(grid)]([features[index] for index in chosen])
-            for stride in {self.strides[index] for index in chosen}:
-                maps[stride] = finer(found, grid // stride)
+            for stride in sorted({self.strides[index] for index in chosen}):
+                own = [place for place, index in enumerate(chosen) if self.strides[index] == stride]
+                both = torch.tensor([*own, *(len(chosen) + place for place in own)], device=found.device)
+                of_stride = found if len(own) == len(chosen) else found.index_select(1, both)
+                maps[stride] = finer(of_stride, grid // stride)
         return maps
 
 
 def probe_map(scores: Mapping[int, Tensor]) -> Tensor:
     """Scores by stride, (B, n, h, w) each, to ``models.probe.probe_map`` (B * n, 1, H / 4, W / 4)."""
-    # flat before they are resized: a runtime that keeps maps in blocks of channels would resize a whole block
-    flat = {stride: score.reshape(-1, 1, *score.shape[2:]) for stride, score in scores.items()}
-    first, *others = (finer(score, stride // FINEST_STRIDE) for stride, score in flat.items())
+    first, *others = (finer(score, stride // FINEST_STRIDE) for stride, score in scores.items())
     for score in others:
         first = first + score
-    return first.clamp(-LIMIT, LIMIT)
+    return first.clamp(-LIMIT, LIMIT).reshape(-1, 1, *first.shape[2:])
