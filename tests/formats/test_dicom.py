@@ -115,6 +115,24 @@ def test_enhanced_files_keep_slope_and_window_by_frame(tmp_path: Path) -> None:
         np.testing.assert_allclose(grey(image, number)[5], np.clip(units / 100, 0, 1) * 255, atol=0.51)
 
 
+def test_enhanced_files_keep_the_size_of_a_pixel_by_frame(tmp_path: Path) -> None:
+    dataset = enhanced()
+    del dataset.PixelSpacing
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
+        measures = Dataset()
+        measures.PixelSpacing = [0.5 * number, 0.25]
+        group.PixelMeasuresSequence = [measures]
+    done = predict_dicom(
+        BrightnessSegmenter(), saved(dataset, tmp_path / "a.dcm"), tmp_path / "out", FormatOptions(masks="png")
+    )
+    areas = [frame.pixel_area.square_metres for frame in done.frames if frame.pixel_area]
+    assert areas == pytest.approx([0.125e-6, 0.25e-6])
+    wanted = sum(area * frame.pixels[1] for area, frame in zip(areas, done.frames, strict=True))
+    assert done.square_metres is not None
+    assert wanted > 0
+    assert done.square_metres["bright"] == pytest.approx(wanted)
+
+
 def test_colours() -> None:
     palette = pydicom.dcmread(str(get_testdata_file("examples_palette.dcm")))
     tables = [

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import rasterio
+import tifffile
 from helpers import BrightnessSegmenter, disc_pair
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -101,12 +103,9 @@ def test_the_table_of_areas_holds_maps_and_slices_too(
     assert main(words) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["files"] == {"mask": 1, "csv": 1}
-    assert [notice for notice in report["notices"] if "rows" in notice] == [
-        "csv: no rows of stack.tif: only files with one picture are counted, and those other than GeoTIFF only when "
-        "their mask is written (--overwrite)"
-    ]
+    assert not [notice for notice in report["notices"] if "rows" in notice]
     found = rows(out / "areas.csv")
-    assert sorted({image for image, _ in found}) == ["map.tif", "picture.png", "slice.dcm"]
+    assert sorted({image for image, _ in found}) == ["map.tif", "picture.png", "slice.dcm", "stack.tif"]
     bright = int(disc_pair(1)[1].sum())
     row = found["map.tif", "bright"]
     assert (row["width"], row["height"], row["pixels"], row["scale_from"]) == ("80", "60", str(bright), "GeoTIFF")
@@ -124,6 +123,45 @@ def test_the_table_of_areas_holds_maps_and_slices_too(
     assert rows(out / "areas.csv")["map.tif", "bright"]["square_metres"] == str(9 * bright)
     assert main(words) == 0
     assert (out / "areas.csv").read_bytes() == before
+
+
+def test_the_table_of_areas_has_a_row_for_every_page_and_frame(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    pages = [disc_pair(2)[0], disc_pair(3)[0], disc_pair(4)[0][:30]]  # the last without a resolution, and smaller
+    with tifffile.TiffWriter(folder / "stack.tif") as stack:
+        for page in pages[:2]:
+            stack.write(page, photometric="rgb", resolution=(200, 100), resolutionunit="CENTIMETER", metadata=None)
+        stack.write(pages[2], photometric="rgb", metadata=None)
+    scan = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    scan.NumberOfFrames, scan.PixelData = 2, scan.PixelData + bytes(len(scan.PixelData))
+    scan.save_as(folder / "slice.dcm")
+    for name in ("picture.png", "map.tif"):
+        (folder / name).unlink()
+    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "mask,csv", "--masks", "png", "--json"]
+    assert main(words) == 0
+    special = json.loads(capsys.readouterr().out)["special"]
+    with (out / "areas.csv").open() as file:
+        found = {(row["image"], row["frame"], row["class"]): row for row in csv.DictReader(file)}
+    assert [key for key in found if key[2] == "bright"] == [
+        ("slice.dcm", "1", "bright"),
+        ("slice.dcm", "2", "bright"),
+        ("stack.tif", "1", "bright"),
+        ("stack.tif", "2", "bright"),
+        ("stack.tif", "3", "bright"),
+    ]
+    counts = [int((page[:, :, 0] >= 128).sum()) for page in pages]
+    shown = [found["stack.tif", str(number), "bright"] for number in (1, 2, 3)]
+    assert [int(row["pixels"]) for row in shown] == counts
+    assert [float(row["square_metres"]) for row in shown[:2]] == pytest.approx([n * 5e-5 * 1e-4 for n in counts[:2]])
+    assert [row["scale_from"] for row in shown] == ["TIFF resolution", "TIFF resolution", ""]
+    assert (shown[2]["height"], shown[2]["square_metres"]) == ("30", "")
+    assert "square_metres" not in special[str(folder / "stack.tif")]  # one page does not say
+    slices = [found["slice.dcm", frame, "bright"] for frame in ("1", "2")]
+    total = special[str(folder / "slice.dcm")]["square_metres"]["bright"]
+    assert sum(float(row["square_metres"]) for row in slices) == pytest.approx(total)
+    assert {row["scale_from"] for row in slices} == {"DICOM"}
 
 
 def test_a_map_is_counted_from_the_mask_that_is_there(

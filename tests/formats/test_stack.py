@@ -42,8 +42,9 @@ def test_sixteen_bits_are_stretched_page_by_page_as_single_pictures_are(tmp_path
     done = predict_stack(BrightnessSegmenter(), tmp_path / "z.tif", tmp_path / "out")
     shares = tifffile.imread(done.written[0]).mean(axis=(1, 2))
     np.testing.assert_allclose(shares, 0.5, atol=0.05)  # also on the page that is 16 times darker
-    assert len(done.notices) == 5
-    assert done.notices[0].startswith(f"{tmp_path / 'z.tif'}: 16-bit values")
+    (notice,) = done.notices  # one for all pages, not one for each
+    assert notice.startswith(f"{tmp_path / 'z.tif'}, page 1: 16-bit values")
+    assert notice.endswith("(and 4 more pages likewise)")
 
 
 def test_pngs_and_overlays(tmp_path: Path) -> None:

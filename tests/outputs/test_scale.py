@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 from rasterio.transform import from_origin
 
-from distillfss.outputs.scale import GEOTIFF, RESOLUTION, pixel_area
+from distillfss.outputs.scale import GEOTIFF, RESOLUTION, page_area, pixel_area
 
 
 def geotiff(path: Path, crs: str, transform: rasterio.Affine, width: int = 40, height: int = 30) -> Path:
@@ -126,3 +126,14 @@ def test_other_formats_say_nothing(tmp_path: Path) -> None:
     Image.new("RGB", (5, 4)).save(tmp_path / "a.png", dpi=(300, 300))
     assert pixel_area(tmp_path / "a.jpg") is None
     assert pixel_area(tmp_path / "a.png") is None
+
+
+def test_a_page_that_says_nothing_has_the_size_of_the_first_if_it_is_as_large() -> None:
+    first = {256: 40, 257: 30, 282: 2.0, 283: 4.0, 270: "ImageJ=1.53\nunit=um\n"}
+    found = page_area({256: 40, 257: 30}, first)
+    assert found is not None
+    assert (found.square_metres, found.source) == (pytest.approx(0.125e-12), RESOLUTION)
+    assert page_area({256: 20, 257: 15}, first) is None
+    own = page_area({256: 20, 257: 15, 282: 100.0, 283: 100.0, 296: 3}, {256: 40, 257: 30, 282: 1.0, 283: 1.0, 296: 1})
+    assert own is not None
+    assert own.square_metres == pytest.approx(1e-8)

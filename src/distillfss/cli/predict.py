@@ -240,8 +240,8 @@ def _without_rows(files: list[Path]) -> str:
     shown = ", ".join(path.name for path in files[:SHOWN_WITHOUT_ROWS])
     more = f" and {len(files) - SHOWN_WITHOUT_ROWS} more" if len(files) > SHOWN_WITHOUT_ROWS else ""
     return (
-        f"csv: no rows of {shown}{more}: only files with one picture are counted, and those other than GeoTIFF only "
-        "when their mask is written (--overwrite)"
+        f"csv: no rows of {shown}{more}: videos are not counted, and files other than GeoTIFF only when their mask is "
+        "written (--overwrite)"
     )
 
 

@@ -1,12 +1,11 @@
-"""The rows of GeoTIFF and DICOM files in the table of areas, beside those of pictures."""
+"""The rows of GeoTIFF and DICOM files and TIFF stacks in the table of areas, beside those of pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from distillfss.formats.options import Prediction
-from distillfss.io.kinds import Kind
+from distillfss.formats.options import Frame, Prediction
 from distillfss.outputs import OutputSettings
 from distillfss.outputs.areas import Areas
 from distillfss.outputs.records import Records
@@ -14,11 +13,9 @@ from distillfss.outputs.scale import GEOTIFF
 from distillfss.places import Place
 from distillfss.predict_plan import refuse_foreign_files
 
-DICOM = "DICOM"
-
 
 class AreaRows:
-    """``areas.csv`` in one folder of results, for files that are a picture each.
+    """``areas.csv`` in one folder of results, for files that are no ordinary pictures.
 
     Parameters
     ----------
@@ -32,7 +29,7 @@ class AreaRows:
     Attributes
     ----------
     left_out
-        Files that have no rows: those of several pictures, and masks that exist and are not counted again.
+        Files that have no rows: videos, and masks that exist and are not counted again.
     """
 
     def __init__(self, place: Place, settings: OutputSettings, *, overwrite: bool) -> None:
@@ -62,12 +59,22 @@ class AreaRows:
         """Whether there are rows of a file."""
         return self._records.has(path.name, self._key)
 
-    def add(self, path: Path, kind: str, prediction: Prediction | None) -> None:
+    def add(self, path: Path, prediction: Prediction | None) -> None:
         """Remember what became of a file: None if it was left alone."""
-        if prediction is None or prediction.shape is None:
-            if not self.has(path):
-                self.left_out.append(path)
-            return
+        record = None if prediction is None else self._record(prediction)
+        if record is not None:
+            self._records.add(path.name, {self._key: record})
+            self._records.flush()  # the file may have taken hours
+        elif not self.has(path):
+            self.left_out.append(path)
+
+    def _record(self, prediction: Prediction) -> dict[str, Any] | None:
+        """What the table needs to know of a file; None if it has no rows."""
+        frames = [_record_of(frame) for frame in prediction.frames]
+        if frames:
+            return frames[0] if len(frames) == 1 else {"frames": frames}
+        if prediction.shape is None:
+            return None
         height, width = prediction.shape
         pixels = [prediction.pixels[name] for name in self._names]
         record: dict[str, Any] = {"width": width, "height": height, "pixels": pixels}
@@ -76,10 +83,9 @@ class AreaRows:
             record |= {
                 "square_metres": [metres[name] for name in self._names],
                 "square_metres_per_pixel": sum(metres.values()) / sum(pixels),
-                "scale_from": DICOM if kind == Kind.DICOM else GEOTIFF,
+                "scale_from": GEOTIFF,
             }
-        self._records.add(path.name, {self._key: record})
-        self._records.flush()  # the file may have taken hours
+        return record
 
     def write(self) -> bool:
         """Write the table if it has rows and is not there already; returns whether it was written."""
@@ -91,3 +97,12 @@ class AreaRows:
                 self._place.write(file, data)
                 written = True
         return written
+
+
+def _record_of(frame: Frame) -> dict[str, Any]:
+    height, width = frame.shape
+    record: dict[str, Any] = {"width": width, "height": height, "pixels": frame.pixels}
+    if frame.pixel_area:
+        area = frame.pixel_area
+        record |= {"square_metres_per_pixel": area.square_metres, "scale_from": area.source}
+    return record

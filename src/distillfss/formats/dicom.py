@@ -9,11 +9,12 @@ import numpy as np
 
 from distillfss.errors import UsageError
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
-from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
+from distillfss.formats.options import PNG, FormatOptions, Frame, Prediction, Tick
 from distillfss.io.dicom import DicomImage, frames_in
 from distillfss.io.dicom_seg import segmentation_of, write_segmentation
 from distillfss.io.files import atomic_folder, make_folder
 from distillfss.io.masks import write_mask
+from distillfss.outputs.scale import DICOM, PixelArea
 from distillfss.tiles.scores import CanSegment
 
 
@@ -70,12 +71,14 @@ def predict_dicom(
     if not as_png:  # whether one can refer to this image shows before the work, not after
         segmentation_of(image.dataset, np.zeros_like(masks), segmenter.class_names)
     counts = ClassCounts(segmenter.class_names)
+    frames: list[Frame] = []
     with ExitStack() as folders:
         places = [place if single else folders.enter_context(atomic_folder(place)) for place in targets[1 - as_png :]]
         for index in range(image.frames):
             picture = image.frame(index)
             mask = segment_picture(segmenter, picture, options)
-            counts.add(mask)
+            metres = image.pixel_square_metres(index)
+            frames.append(counts.add(mask, None if metres is None else PixelArea(metres, DICOM)))
             if as_png:
                 write_mask(places[0] if single else numbered(places[0], index, image.frames, "png"), mask)
             else:
@@ -86,10 +89,14 @@ def predict_dicom(
                 tick(index + 1, image.frames)
         if not as_png:
             write_segmentation(targets[0], image.dataset, masks, segmenter.class_names)
-    pixels, pixel = counts.pixels(), image.pixel_square_metres
-    metres = None if pixel is None else {name: count * pixel for name, count in pixels.items()}
-    shape = image.shape if single else None
-    return Prediction(targets, image.notices, pixels, metres, shape, {"frames": image.frames})
+    return Prediction(
+        targets,
+        image.notices,
+        counts.pixels(),
+        counts.square_metres(frames),
+        frames=frames,
+        details={"frames": image.frames},
+    )
 
 
 def refuse_probabilities(options: FormatOptions, path: Path) -> None:

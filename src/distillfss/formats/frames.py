@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distillfss.formats.options import FormatOptions
+from distillfss.formats.options import FormatOptions, Frame
 from distillfss.io.files import atomic_write, make_folder
+from distillfss.outputs.scale import PixelArea
 from distillfss.report.overlay import encode_jpeg, overlay
 from distillfss.tiles.engine import segment_array
 from distillfss.tiles.plan import overlap_pixels
@@ -58,8 +59,20 @@ class ClassCounts:
         self._names = ["background", *class_names]
         self._found = np.zeros(256, np.int64)
 
-    def add(self, mask: NDArray[np.uint8]) -> None:
-        self._found += np.bincount(mask.ravel(), minlength=256)
+    def add(self, mask: NDArray[np.uint8], pixel_area: PixelArea | None = None) -> Frame:
+        """Count a mask; returns what is in this one."""
+        found = np.bincount(mask.ravel(), minlength=256)
+        self._found += found
+        return Frame((mask.shape[0], mask.shape[1]), found[: len(self._names)].tolist(), pixel_area)
 
     def pixels(self) -> dict[str, int]:
         return {name: int(self._found[value]) for value, name in enumerate(self._names)}
+
+    def square_metres(self, frames: Sequence[Frame]) -> dict[str, float] | None:
+        """Square metres of every class over frames; None where one of them does not say how large its pixels are."""
+        areas = [frame.pixel_area for frame in frames]
+        if not areas or None in areas:
+            return None
+        pixel = np.array([area.square_metres for area in areas if area])
+        counted = pixel @ np.array([frame.pixels for frame in frames], np.float64)
+        return {name: float(f"{metres:.10g}") for name, metres in zip(self._names, counted, strict=True)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distillfss.errors import UsageError
+from distillfss.outputs.scale import PixelArea
 from distillfss.tiles.plan import OVERLAP, SMALLEST_TILE, overlap_pixels
 
 NATIVE, PNG = "native", "png"
@@ -68,6 +69,25 @@ class FormatOptions:
             raise UsageError(f"every {self.every}th frame", cure="Use 1 for all frames, 2 for every other, ...")
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What the mask of one page or frame holds.
+
+    Attributes
+    ----------
+    shape
+        (height, width).
+    pixels
+        Pixels by mask value, background first.
+    pixel_area
+        Area a pixel covers, where the file says so.
+    """
+
+    shape: tuple[int, int]
+    pixels: list[int]
+    pixel_area: PixelArea | None = None
+
+
 @dataclass
 class Prediction:
     """What became of one file.
@@ -83,7 +103,9 @@ class Prediction:
     square_metres
         The same on the ground, where the file says how large its pixels are.
     shape
-        (height, width) of a file that is one picture; None of several.
+        (height, width) of a raster.
+    frames
+        Every page of a stack, every frame of a DICOM file.
     details
         Whatever else is worth knowing, JSON-safe.
     """
@@ -93,6 +115,7 @@ class Prediction:
     pixels: dict[str, int] = field(default_factory=dict)
     square_metres: dict[str, float] | None = None
     shape: tuple[int, int] | None = None
+    frames: list[Frame] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

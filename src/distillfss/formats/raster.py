@@ -113,7 +113,7 @@ def predict_raster(
         details["range"] = list(source.value_range)
     if polygons:
         details["polygons"] = polygons
-    return Prediction(targets, source.notices, counts.pixels(), counts.square_metres(), source.shape, details)
+    return Prediction(targets, source.notices, counts.pixels(), counts.square_metres(), source.shape, details=details)
 
 
 def _segment(

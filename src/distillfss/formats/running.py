@@ -189,7 +189,7 @@ def predict_files(
                 found[path] = prediction
                 done.written += 1
             if areas:
-                areas.add(path, handler.kind, prediction)
+                areas.add(path, prediction)
     if areas and special and areas.write():
         done.files["csv"] = 1
     tell()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +17,17 @@ from PIL.TiffImagePlugin import AppendingTiffWriter
 from distillfss.errors import DataError
 from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
-from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
+from distillfss.formats.options import PNG, FormatOptions, Frame, Prediction, Tick
 from distillfss.io.decode import picture_array
 from distillfss.io.files import atomic_folder, atomic_path, make_folder
 from distillfss.io.limits import limits
 from distillfss.io.masks import PALETTE, write_mask
 from distillfss.io.opening import decoding, open_picture, too_many_pixels
 from distillfss.io.pixels import array_to_rgb8
+from distillfss.outputs.scale import PixelArea, page_area
 from distillfss.tiles.scores import CanSegment
 
+_FIGURES = re.compile(r"\d+")
 _FIRST_PAGE_ONLY = "holds several pages or frames"
 
 
@@ -70,22 +75,21 @@ def predict_stack(
     make_folder(out)
     places = list(targets)
     counts = ClassCounts(segmenter.class_names)
-    notices: list[str] = []
-    pages = 0
+    frames: list[Frame] = []
+    said: dict[str, list[str]] = {}  # what was said of pages, by its text without the figures, which differ by page
 
     def masks() -> Iterator[NDArray[np.uint8]]:
-        nonlocal pages
-        for index, total, pixels, notes in read_pages(path):
-            mask = segment_picture(segmenter, pixels, options)
-            counts.add(mask)
-            notices.extend(note for note in notes if note not in notices)
+        for index, page in enumerate(read_pages(path)):
+            mask = segment_picture(segmenter, page.pixels, options)
+            frames.append(counts.add(mask, page.pixel_area))
+            for note in page.notes:
+                said.setdefault(_FIGURES.sub("", note), []).append(f"page {index + 1}: {note}")
             if options.overlay:
-                write_overlay(numbered(places[1], index, total, "jpg"), pixels, mask)
+                write_overlay(numbered(places[1], index, page.total, "jpg"), page.pixels, mask)
             if options.masks == PNG:
-                write_mask(numbered(places[0], index, total, "png"), mask)
-            pages = total
+                write_mask(numbered(places[0], index, page.total, "png"), mask)
             if tick:
-                tick(index + 1, total)
+                tick(index + 1, page.total)
             yield mask
 
     with ExitStack() as folders:
@@ -97,11 +101,32 @@ def predict_stack(
                 pass
         else:
             write_stack(targets[0], masks())
-    return Prediction(targets, [f"{path}: {n}" for n in notices], counts.pixels(), details={"pages": pages})
+    notices = [
+        f"{path}, {notes[0]}{f' (and {more} more pages likewise)' if (more := len(notes) - 1) else ''}"
+        for notes in said.values()
+    ]
+    return Prediction(
+        targets,
+        notices,
+        counts.pixels(),
+        counts.square_metres(frames),
+        frames=frames,
+        details={"pages": len(frames)},
+    )
 
 
-def read_pages(path: Path) -> Iterator[tuple[int, int, NDArray[np.uint8], list[str]]]:
-    """Number, pages in all, (H, W, 3) uint8 and notes of every page, by the rules of ``read_image``.
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A page of a TIFF: (H, W, 3) uint8 ``pixels``, ``notes`` on how they were read, pages in all."""
+
+    pixels: NDArray[np.uint8]
+    notes: list[str]
+    pixel_area: PixelArea | None
+    total: int
+
+
+def read_pages(path: Path) -> Iterator[Page]:
+    """Every page, by the rules of ``read_image``.
 
     Raises
     ------
@@ -111,9 +136,11 @@ def read_pages(path: Path) -> Iterator[tuple[int, int, NDArray[np.uint8], list[s
     with open_picture(path) as image:
         with decoding(path):
             total = int(getattr(image, "n_frames", 1))
+            first = _tags(image)
         for index in range(total):
             with decoding(path):
                 image.seek(index)
+                tags = _tags(image)
             if image.width * image.height > limits().pixels:
                 raise too_many_pixels(path, image.width, image.height)
             try:
@@ -121,7 +148,13 @@ def read_pages(path: Path) -> Iterator[tuple[int, int, NDArray[np.uint8], list[s
                 pixels, more = array_to_rgb8(array)
             except DataError as fault:
                 raise DataError(f"page {index + 1} of {total}: {fault.problem}", cure=fault.cure, path=path) from fault
-            yield index, total, pixels, [note for note in [*notes, *more] if not note.startswith(_FIRST_PAGE_ONLY)]
+            kept = [note for note in [*notes, *more] if not note.startswith(_FIRST_PAGE_ONLY)]
+            yield Page(pixels, kept, page_area(tags, first), total)
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """Those of the page that is open."""
+    return dict(getattr(image, "tag_v2", {}))
 
 
 def write_stack(path: Path, masks: Iterator[NDArray[np.uint8]]) -> None:

@@ -21,7 +21,7 @@ from distillfss.io.pixels import PERCENTILES
 Range = tuple[float, float]
 
 _AGAIN = "Export it again from where it comes from, or remove it"
-_MODALITY, _VOI = "PixelValueTransformationSequence", "FrameVOILUTSequence"
+_MODALITY, _VOI, _MEASURES = "PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"
 
 
 class DicomImage:
@@ -89,11 +89,11 @@ class DicomImage:
     def _is_grey(self) -> bool:
         return str(self.dataset.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
 
-    @property
-    def pixel_square_metres(self) -> float | None:
-        """Area of a pixel in the patient, where the file says one for all frames."""
+    def pixel_square_metres(self, index: int) -> float | None:
+        """Area of a pixel of a frame in the patient, where the file says so; enhanced files do by frame."""
+        holder = self._group(index, _MEASURES) or self.dataset
         try:
-            down, across = (float(side) for side in self.dataset.PixelSpacing)
+            down, across = (float(side) for side in holder.PixelSpacing)
         except (AttributeError, TypeError, ValueError):
             return None
         return down * across * 1e-6 if down > 0 and across > 0 else None

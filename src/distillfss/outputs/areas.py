@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from distillfss.outputs.base import Output, Segmented
 
 COLUMNS = (
     "image",
+    "frame",
     "width",
     "height",
     "value",
@@ -28,6 +29,7 @@ COLUMNS = (
 class Areas(Output):
     """``areas.csv``: pixels, share of the image and, where there is a scale, square metres. Background is a class here.
 
+    Files of several pictures have a row per page or frame and class; ``frame`` counts from 1 and is empty elsewhere.
     The scale is ``metres_per_pixel``, else what the file says (``scale.pixel_area``); the last column tells which.
     """
 
@@ -36,7 +38,8 @@ class Areas(Output):
 
     @property
     def record_key(self) -> str:
-        return "areas"  # `formats.area_rows` makes such records too, with the square metres of every class
+        # `formats.area_rows` makes such records too, with the square metres of every class, or one per frame
+        return "areas"
 
     def record(self, seen: Segmented) -> dict[str, Any]:
         height, width = seen.mask.shape
@@ -55,15 +58,21 @@ class Areas(Output):
         table.writerow(COLUMNS)
         names = ["background", *self.settings.class_names]
         for name, record in sorted(records.items()):
-            each, source = self._scale(record)
-            metres = record.get("square_metres") if self.settings.metres_per_pixel is None else None
-            size = record["width"] * record["height"]
-            for value, pixels in enumerate(record["pixels"]):
-                area = "" if each is None else f"{metres[value] if metres else pixels * each:.10g}"
-                scale = "" if each is None else f"{each:.10g}"
-                row = (name, record["width"], record["height"], value, names[value], pixels, f"{pixels / size:.6f}")
-                table.writerow([*row, area, scale, source])
+            pictures = enumerate(record["frames"], start=1) if "frames" in record else [("", record)]
+            for frame, picture in pictures:
+                table.writerows((name, frame, *row) for row in self._rows(picture, names))
         return {"areas.csv": text.getvalue().encode()}
+
+    def _rows(self, record: Mapping[str, Any], names: list[str]) -> Iterable[tuple[Any, ...]]:
+        """A row per class of one picture, from its width on."""
+        each, source = self._scale(record)
+        metres = record.get("square_metres") if self.settings.metres_per_pixel is None else None
+        size = record["width"] * record["height"]
+        for value, pixels in enumerate(record["pixels"]):
+            area = "" if each is None else f"{metres[value] if metres else pixels * each:.10g}"
+            scale = "" if each is None else f"{each:.10g}"
+            row = (record["width"], record["height"], value, names[value], pixels, f"{pixels / size:.6f}")
+            yield *row, area, scale, source
 
     def _scale(self, record: Mapping[str, Any]) -> tuple[float | None, str]:
         if self.settings.metres_per_pixel is not None:

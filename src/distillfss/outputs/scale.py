@@ -10,6 +10,7 @@ import importlib.util
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 from distillfss.errors import DataError
 from distillfss.io.opening import open_picture
 
-GEOTIFF, RESOLUTION = "GeoTIFF", "TIFF resolution"
+GEOTIFF, RESOLUTION, DICOM = "GeoTIFF", "TIFF resolution", "DICOM"
 
 _GEO_KEYS, _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 34735, 270, 282, 283, 296
+_WIDTH, _HEIGHT = 256, 257
 _TIFF_UNITS = {2: 0.0254, 3: 0.01}
 _IMAGEJ_UNITS = {
     "nm": 1e-9,
@@ -61,7 +63,17 @@ def pixel_area(path: Path) -> PixelArea | None:
     return _by_resolution(tags)
 
 
-def _by_resolution(tags: dict[int, Any]) -> PixelArea | None:
+def page_area(tags: Mapping[int, Any], first: Mapping[int, Any]) -> PixelArea | None:
+    """The area of a pixel of one page of a TIFF, from its tags and those of the first page; None where they do not say.
+
+    Microscopes and ImageJ note the resolution and its unit on the first page, for all pages of its size.
+    """
+    alike = all(tags.get(side) == first.get(side) for side in (_WIDTH, _HEIGHT))
+    known = first if alike and _X_RESOLUTION not in tags else tags
+    return _by_resolution({**known, _DESCRIPTION: first.get(_DESCRIPTION, "")})
+
+
+def _by_resolution(tags: Mapping[int, Any]) -> PixelArea | None:
     try:
         across, down = float(tags[_X_RESOLUTION]), float(tags[_Y_RESOLUTION])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
