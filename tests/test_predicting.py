@@ -289,7 +289,7 @@ def test_a_table_somebody_else_made_is_left_alone(images: Path, tmp_path: Path, 
         predict_images(segmenter, images, tmp_path / "out", outputs=["mask", "csv"])
     assert contents(tmp_path / "out") == {"areas.csv": b"precious"}
     predict_images(segmenter, images, tmp_path / "out", outputs=["mask", "csv"], overwrite=True)
-    assert contents(tmp_path / "out")["areas.csv"].startswith(b"image,width")
+    assert contents(tmp_path / "out")["areas.csv"].startswith(b"image,frame,width")
 
 
 def test_metres_per_pixel_need_no_second_look(images: Path, tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
@@ -308,3 +308,16 @@ def test_outputs_that_do_not_exist(
     with pytest.raises(UsageError, match="output"):
         predict_images(segmenter, images, tmp_path / "out", outputs=names)
     assert not (tmp_path / "out").exists()
+
+
+def test_frames_that_are_passed_over_are_told(tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    frames = [Image.fromarray(disc_pair(seed)[0]) for seed in range(3)]
+    (tmp_path / "images").mkdir()
+    film = tmp_path / "images" / "film.gif"
+    frames[0].save(film, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "images" / "still.png")
+    summary = predict_images(segmenter, tmp_path / "images", tmp_path / "out", outputs=["mask", "csv"])
+    told = f"{film}: holds several pages or frames, only the first was read; split it to use the others"
+    assert (summary.written, summary.notices) == (2, [told])
+    (records,) = (tmp_path / "out" / ".distillfss-records").iterdir()
+    assert "only the first" not in records.read_text()

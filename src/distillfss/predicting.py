@@ -60,6 +60,8 @@ class PredictSummary:
         Files written by this run, by output; those about all images are counted with the others.
     unlike
         Images of this run that are unlike anything in the support.
+    notices
+        A line per image of this run of which something was passed over.
     """
 
     out: Path | str
@@ -69,6 +71,7 @@ class PredictSummary:
     failed: list[tuple[ImageSource, str]] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
     unlike: list[ImageSource] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -90,17 +93,24 @@ class PredictSummary:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image as it was read: ``pixels`` (H, W, 3) uint8 RGB, and the area of one of them where that was asked for."""
+    """An image as it was read: ``pixels`` (H, W, 3) uint8 RGB, and the area of one of them where that was asked for.
+
+    ``notices`` are about pages or frames that were not read.
+    """
 
     pixels: NDArray[np.uint8]
     pixel_area: PixelArea | None = None
+    notices: tuple[str, ...] = ()
 
 
 def read_picture(file: Path, *, scale: bool = False) -> Picture:
     """From file to pixels; runs in a reading thread."""
-    from distillfss.io.decode import read_image
+    from distillfss.io.decode import FIRST_ONLY, read_image
 
-    return Picture(read_image(file).pixels, pixel_area(file) if scale else None)
+    image = read_image(file)
+    # without the path, which of an image from elsewhere is that of a passing copy
+    notices = tuple(notice.removeprefix(f"{file}: ") for notice in image.notices if FIRST_ONLY in notice)
+    return Picture(image.pixels, pixel_area(file) if scale else None, notices)
 
 
 def segment_picture(segmenter: CanSegment, picture: Picture, *, probabilities: bool = False) -> Answer:
@@ -122,7 +132,9 @@ def segment_file(segmenter: CanSegment, file: Path, *, probabilities: bool = Fal
 
 
 def _segmented(name: str, picture: Picture, answer: Answer) -> Segmented:
-    return Segmented(name, picture.pixels, answer.mask, answer.probabilities, picture.pixel_area, answer.judged)
+    return Segmented(
+        name, picture.pixels, answer.mask, answer.probabilities, picture.pixel_area, answer.judged, picture.notices
+    )
 
 
 def predict_images(
@@ -225,6 +237,9 @@ Outcome = dict[str, Any] | str
 """Of one image: its record, or the reason it could not be used."""
 UNLIKE = "unlike_support"
 """Key in the outcome, not in what is recorded, of an image that is unlike anything in the support."""
+NOTICES = "notices"
+"""Key in the outcome, not in what is recorded, of what was passed over in an image."""
+NOT_RECORDED = (UNLIKE, NOTICES)
 
 
 def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progress: Tick | None) -> None:
@@ -232,10 +247,11 @@ def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progres
     if isinstance(outcome, str):
         done.failed.append((job.image, outcome))
     else:
-        plan.records.add(job.name, {key: value for key, value in outcome.items() if key != UNLIKE})
+        plan.records.add(job.name, {key: value for key, value in outcome.items() if key not in NOT_RECORDED})
         done.written += 1
         if UNLIKE in outcome:
             done.unlike.append(job.image)
+        done.notices += [f"{job.image}: {notice}" for notice in outcome.get(NOTICES, ())]
         for output in job.wanted:
             done.files[plan.name_of(output)] += output.target(job.stem) is not None
     if progress:
@@ -282,6 +298,8 @@ def write_outputs(place: Place, stem: str, seen: Segmented, wanted: Sequence[Out
     record: dict[str, Any] = {}
     if seen.judged is not None and seen.judged.unlike_support:
         record[UNLIKE] = True
+    if seen.notices:
+        record[NOTICES] = list(seen.notices)
     for output in wanted:
         if output.record_key:
             record[output.record_key] = output.record(seen)

@@ -28,7 +28,7 @@ from distillfss.outputs.records import Records
 from distillfss.places import RemoteImage, is_url, open_place
 from distillfss.predict_plan import Job, Plan, PlanSettings
 from distillfss.predicting import (
-    UNLIKE,
+    NOT_RECORDED,
     CanSegment,
     Outcome,
     PredictSummary,
@@ -146,9 +146,9 @@ class SegmentBatch:
             if isinstance(outcome, str):
                 outcomes.append({"reason": outcome})
                 return
-            unlike = {key: value for key, value in outcome.items() if key == UNLIKE}
-            records.add(job.name, {key: value for key, value in outcome.items() if key != UNLIKE})
-            outcomes.append({"seen": unlike})
+            seen = {key: value for key, value in outcome.items() if key in NOT_RECORDED}
+            records.add(job.name, {key: value for key, value in outcome.items() if key not in NOT_RECORDED})
+            outcomes.append({"seen": seen})
 
         try:
             segment_jobs(self.segmenter, self.place, jobs, note)

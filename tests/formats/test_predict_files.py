@@ -90,6 +90,36 @@ def test_outputs_that_special_files_have_no_part_in_are_told(
     assert "nothing of what was asked for was written: coco, yolo are made of ordinary pictures only" in told
 
 
+def test_pages_of_a_raster_that_are_passed_over_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A nodata value makes a raster of a stack, and a raster is one picture."""
+    path = folder / "stack.tif"
+    pages = np.stack([disc_pair(seed)[0] for seed in (2, 3, 4)])
+    tifffile.imwrite(path, pages, photometric="rgb", extratags=[(42113, "s", 0, "0", True)])
+    assert main(["predict", "model", str(path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    told = f"{path}: holds 3 pages, only the first was read; split it to use the others"
+    assert json.loads(capsys.readouterr().out)["notices"] == [told]
+
+
+def test_notes_on_many_files_are_cut_short(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = pydicom.dcmread(folder / "slice.dcm")
+    for name in ("WindowCenter", "WindowWidth"):
+        scan.pop(name, None)
+    (folder / "slice.dcm").unlink()
+    for number in range(14):
+        scan.save_as(folder / f"{number}.dcm")
+    words = ["predict", "model", str(folder / "*.dcm"), "--out", str(tmp_path / "out"), "--masks", "png"]
+    assert main([*words, "--outputs", "mask,yolo"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(told) == 12
+    assert all("holds no window" in line for line in told[:10])
+    assert told[10] == "note: 4 more of such notes on files; --json lists all of them"
+    assert told[11].startswith("note: yolo: of ordinary pictures only")
+    assert main([*words, "--overwrite", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["notices"]) == 14
+
+
 def rows(table: Path) -> dict[tuple[str, str], dict[str, str]]:
     with table.open() as file:
         return {(row["image"], row["class"]): row for row in csv.DictReader(file)}

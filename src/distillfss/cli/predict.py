@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 20
 SHOWN_UNLIKE = 5
 SHOWN_WITHOUT_ROWS = 5
+SHOWN_NOTICES = 10
 PICTURES_ONLY = ("coco", "yolo", "confidence")
 """Outputs that special files have no part in."""
 EXECUTORS = ("local", "ray")
@@ -180,14 +181,17 @@ def command(
         "class_names": list(segmenter.class_names),
         "seconds": round(time.perf_counter() - started, 2),
     }
+    files = [*summary.notices, *(notice for prediction in special.values() for notice in prediction.notices)]
+    run = [_without_rows(areas.left_out)] if areas and areas.left_out else []
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
-        report["notices"] = [notice for prediction in special.values() for notice in prediction.notices]
-        report["notices"] += _left_out(settings, len(special), alone=not summary.files)
-    if areas and areas.left_out:
-        report.setdefault("notices", []).append(_without_rows(areas.left_out))
+        run = _left_out(settings, len(special), alone=not summary.files) + run
+    if special or files or run:
+        report["notices"] = files + run
     if not as_json:
-        for notice in report.get("notices", ()):
+        more = len(files) - SHOWN_NOTICES
+        others = [f"{more} more of such notes on files; --json lists all of them"] if more > 0 else []
+        for notice in [*files[:SHOWN_NOTICES], *others, *run]:
             click.echo(f"note: {one_line(notice)}", err=True)
         _print(summary, settings, report["seconds"])
     if summary.failed:

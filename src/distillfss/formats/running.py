@@ -171,6 +171,7 @@ def predict_files(
         done.failed += ordinary.failed
         done.files = ordinary.files
         done.unlike += ordinary.unlike
+        done.notices += ordinary.notices
         ordinary = PredictSummary(out, 0)
     if areas and special:
         areas.load()

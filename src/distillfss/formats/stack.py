@@ -18,7 +18,7 @@ from distillfss.errors import DataError
 from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Frame, Prediction, Tick
-from distillfss.io.decode import picture_array
+from distillfss.io.decode import FIRST_ONLY, picture_array
 from distillfss.io.files import atomic_folder, atomic_path, make_folder
 from distillfss.io.limits import limits
 from distillfss.io.masks import PALETTE, write_mask
@@ -28,7 +28,6 @@ from distillfss.outputs.scale import PixelArea, page_area
 from distillfss.tiles.scores import CanSegment
 
 _FIGURES = re.compile(r"\d+")
-_FIRST_PAGE_ONLY = "holds several pages or frames"
 
 
 def stack_targets(path: Path, out: Path, options: FormatOptions) -> list[Path]:
@@ -148,7 +147,7 @@ def read_pages(path: Path) -> Iterator[Page]:
                 pixels, more = array_to_rgb8(array)
             except DataError as fault:
                 raise DataError(f"page {index + 1} of {total}: {fault.problem}", cure=fault.cure, path=path) from fault
-            kept = [note for note in [*notes, *more] if not note.startswith(_FIRST_PAGE_ONLY)]
+            kept = [note for note in [*notes, *more] if FIRST_ONLY not in note]
             yield Page(pixels, kept, page_area(tags, first), total)
 
 

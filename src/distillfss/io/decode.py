@@ -19,6 +19,9 @@ from distillfss.io.pixels import array_to_rgb8, loaded_to_array
 from distillfss.io.png import check_complete
 from distillfss.io.special import special_reader
 
+FIRST_ONLY = "only the first was read"
+"""What notices say of files with several pages or frames."""
+
 _ORIENTATION = 0x0112
 TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -132,7 +135,7 @@ def load_upright(
     notes = []
     with decoding(path):
         if image.format != "MPO" and getattr(image, "is_animated", False):  # the second picture of MPO is a preview
-            notes.append("holds several pages or frames, only the first was read; split it to use the others")
+            notes.append(f"holds several pages or frames, {FIRST_ONLY}; split it to use the others")
         # Pillow turns a TIFF while loading it and forgets the tag; all others it leaves to us, after loading, because
         # a PNG may hold its EXIF behind the pixels.
         tag = _orientation(image) if image.format == "TIFF" and raw_modes(image) else None

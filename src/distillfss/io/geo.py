@@ -92,6 +92,11 @@ class RasterSource:
     def _settle(self, bands: Sequence[int] | None, value_range: Range | None) -> None:
         dataset = self.dataset
         self.shape = (int(dataset.height), int(dataset.width))
+        if dataset.subdatasets:
+            pages = len(dataset.subdatasets)
+            self.notices.append(
+                f"{self.path}: holds {pages} pages, only the first was read; split it to use the others"
+            )
         colours = [colour.name for colour in dataset.colorinterp]
         self._table = _colour_table(dataset, colours) if bands is None else None
         self.bands = tuple(bands) if bands is not None else self._usual_bands(colours)

@@ -38,6 +38,8 @@ class Segmented:
         Area a pixel covers; None where the file does not say, or no format asked.
     judged
         What the model says of its answer; None where it cannot tell.
+    notices
+        What of the file the answer is not about.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Segmented:
     probabilities: NDArray[np.float32] | None = None
     pixel_area: PixelArea | None = None
     judged: Judged | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
