@@ -391,6 +391,7 @@ def test_impossible_wishes_name_the_file_and_the_cure(tmp_path: Path, options: F
         predict_raster(BrightnessSegmenter(), path, tmp_path / "out", options)
     assert caught.value.path == path
     assert caught.value.cure
+    assert list((tmp_path / "out").iterdir()) == []  # said before the work, not after
 
 
 def test_damaged_files_name_themselves_and_leave_nothing_behind(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from distillfss.io.geo import RasterSource, gdal
 from distillfss.io.geo_write import BLOCK, CLASSES_TAG, PROBABILITY_NODATA, mask_tags, new_raster
 from distillfss.io.masks import IGNORE
 from distillfss.io.opening import quiet
-from distillfss.io.polygons import write_polygons
+from distillfss.io.polygons import refuse_placeless, write_polygons
 from distillfss.tiles.engine import PROBABILITY_ONE, segment_strips
 from distillfss.tiles.plan import overlap_pixels
 from distillfss.tiles.scores import CanSegment, scores_of, tile_side
@@ -86,6 +86,8 @@ def predict_raster(
     counts = _Counts(["background", *segmenter.class_names])
     polygons = {}
     with RasterSource(path, options.bands, options.value_range) as source, ExitStack() as stack:
+        for kind in options.polygons:  # shows before the work, which may take hours, not after
+            refuse_placeless(source.dataset, kind, path)
         as_png = options.masks == PNG
         native = targets[0]
         if not as_png and native not in wanted:

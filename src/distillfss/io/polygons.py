@@ -54,9 +54,7 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
     kind = out.suffix.lower().removeprefix(".")
     with gdal(mask) as rasterio, rasterio.open(mask) as dataset:
         crs = dataset.crs
-        _refuse_unrectified(dataset, source)
-        if kind == "geojson":
-            _refuse_nowhere(dataset, source)
+        refuse_placeless(dataset, kind, source)
         geometry, values, pixels, metres = _polygons(dataset)
     options = {"RFC7946": "YES"} if kind == "geojson" else {}
     names = np.array([class_names[value - 1] for value in values], object)
@@ -80,6 +78,13 @@ def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Pa
                 path=out,
             ) from error
     return len(values)
+
+
+def refuse_placeless(dataset: Any, kind: str, source: Path) -> None:
+    """Raise ``DataError`` where the pixels of an open raster have no place that polygons of this kind can have."""
+    _refuse_unrectified(dataset, source)
+    if kind == "geojson":
+        _refuse_nowhere(dataset, source)
 
 
 def _refuse_unrectified(dataset: Any, source: Path) -> None:
