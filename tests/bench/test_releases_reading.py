@@ -148,7 +148,10 @@ def test_kvasir_faults(tmp_path: Path):
         RELEASES["kvasir_seg"].look(tmp_path)
     mask.write_bytes(content)
     (base / "images" / "cju0qoxqj9q6s0835b43399p4.jpg").unlink()
-    with pytest.raises(DataError, match=r"kavsir_bboxes.json: names cju0qoxqj9q6s0835b43399p4 and 0 more"):
+    with pytest.raises(DataError, match=r"kavsir_bboxes.json: names cju0qoxqj9q6s0835b43399p4, which images/"):
+        RELEASES["kvasir_seg"].look(tmp_path)
+    (base / "kavsir_bboxes.json").write_text("5")
+    with pytest.raises(DataError, match=r"kavsir_bboxes.json: is no table of pictures"):
         RELEASES["kvasir_seg"].look(tmp_path)
     (base / "kavsir_bboxes.json").unlink()
     assert [entry.stem for entry in RELEASES["kvasir_seg"].look(base).entries] == ["cju0qkwl35piu0993l0dewei2"]
@@ -217,6 +220,12 @@ def test_industrial_with_the_pictures_beside_the_table(tmp_path: Path):
         RELEASES["industrial"].look(tmp_path)
     (tmp_path / "data.json").write_text('{"clsName": ["a"], "clsDic": {"a": {"bad": ["data/../../x.png"]}}}')
     with pytest.raises(DataError, match="outside its folder"):
+        RELEASES["industrial"].look(tmp_path)
+    (tmp_path / "data.json").write_text('{"clsName": ["a"], "clsDic": {"a": {"bad": [""]}}}')
+    with pytest.raises(DataError, match="outside its folder"):
+        RELEASES["industrial"].look(tmp_path)
+    (tmp_path / "data.json").write_text("[]")
+    with pytest.raises(DataError, match=r"data.json: has another form than expected"):
         RELEASES["industrial"].look(tmp_path)
 
 

@@ -220,3 +220,19 @@ def test_masks_are_8_bit_indices(tmp_path: Path):
     with Image.open(tmp_path / "out" / "masks" / "05-26_00051_P0034172.png") as mask:
         assert mask.mode == "P"
         assert np.unique(np.asarray(mask)).tolist() == [0, 1, 2]
+
+
+def test_a_release_is_never_emptied_to_be_written_over(tmp_path: Path):
+    """A prepared Kvasir-SEG has the release's own layout, so it can be read again, to be shrunk for instance."""
+    mini_releases.kvasir_seg(tmp_path / "raw")
+    release, out = RELEASES["kvasir_seg"], tmp_path / "data" / "kvasir_seg"
+    prepare(release, tmp_path / "raw", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for source in (out, out.parent):
+        with pytest.raises(OutputError, match="the release is read from this folder"):
+            prepare(release, source, out, max_side=32, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    mini_releases.dsb2018(tmp_path / "nuclei")
+    for _ in range(2):  # a folder beside the release's own is none of its pictures
+        done = prepare(RELEASES["dsb2018"], tmp_path / "nuclei", tmp_path / "nuclei" / "dsb2018", overwrite=True)
+    assert done.survey.pairs > 0

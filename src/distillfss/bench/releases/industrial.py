@@ -61,9 +61,12 @@ def _table(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     try:
         names = [str(name) for name in table["clsName"]]
         bad = {name: [str(image) for image in table["clsDic"][name]["bad"]] for name in names}
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise Misplaced(f"lacks {error}", path) from None
-    if not names or any(".." in PurePosixPath(image).parts for images in bad.values() for image in images):
+    except TypeError:
+        raise Misplaced("has another form than expected", path) from None
+    listed = [PurePosixPath(image).parts for images in bad.values() for image in images]
+    if not names or any(".." in parts or not parts for parts in listed):
         raise Misplaced("names no class, or pictures outside its folder", path)
     return names, bad
 

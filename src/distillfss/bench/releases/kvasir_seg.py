@@ -44,12 +44,15 @@ def _compare(table: Path, images: list[Path]) -> None:
     if not table.is_file():
         return
     try:
-        names = set(json.loads(table.read_text(encoding="utf-8")))
+        names = json.loads(table.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read ({error})", cure="Copy it again from the release", path=table) from None
-    absent = sorted(names - {path.stem for path in images})
+    if not isinstance(names, dict):
+        raise DataError("is no table of pictures by their names", cure="Copy it again from the release", path=table)
+    absent = sorted(set(names) - {path.stem for path in images})
     if absent:
-        raise Misplaced(f"names {absent[0]} and {len(absent) - 1} more that images/ does not hold", table)
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise Misplaced(f"names {absent[0]}{more}, which images/ does not hold", table)
 
 
 def _read(image: Path, mask: Path) -> tuple[Path, NDArray[np.uint8]]:

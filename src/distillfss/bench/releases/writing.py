@@ -70,6 +70,12 @@ def prepare(
         ``out`` is not empty, or cannot be written to.
     """
     found = release.look(root)
+    if overwrite and _is_source(out, release, root):
+        raise OutputError(
+            "the release is read from this folder, which --overwrite would empty",
+            cure="Choose another folder",
+            path=out,
+        )
     begun = {"release": release.name, "max_side": max_side}
     _open_folder(out, begun, overwrite)
     kept, resumed, left_out = {}, 0, list(found.left_out)
@@ -138,6 +144,20 @@ def _meta(
         "left_out": len(left_out),
         "left_out_examples": [f"{stem}: {reason}" for stem, reason in left_out[:10]],
     } | ({"split": dict(split)} if split else {})
+
+
+def _is_source(out: Path, release: Release, root: Path) -> bool:
+    """Whether the pictures under ``root`` may be those of ``out``: some releases have the layout that is written."""
+    source, target = root.resolve(), out.resolve()
+    if source.is_relative_to(target):
+        return True
+    if not target.is_relative_to(source):
+        return False
+    try:
+        release.look(out)
+    except DataError:
+        return False
+    return True
 
 
 def _open_folder(out: Path, begun: Mapping[str, Any], overwrite: bool) -> None:
