@@ -11,10 +11,7 @@ import importlib.util
 import json
 import logging
 import os
-import signal
-import socket
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
@@ -39,6 +36,7 @@ from distillfss.predicting import (
     segment_jobs,
     settle,
 )
+from distillfss.ray_cluster import connected
 
 LARGEST_BATCH = 32
 """Images that are lost with a node and done again are at most as many."""
@@ -254,49 +252,10 @@ def _check_arrival(plan: Plan, done: PredictSummary) -> None:
 
 @contextlib.contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """Be connected to a Ray cluster; one that is connected already is used and stays."""
+    """``connected``, where Ray Data is installed."""
     if importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None:
         raise UsageError("Ray Data is not installed", cure="pip install 'distillfss[ray]', or use --executor local")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # its core warns that a worker cannot restart if the model is lost; the model lies with us, who outlive the workers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray
-
-    if ray.is_initialized():
+    with connected(address, cores()):
         yield
-        return
-    if address is not None:
-        _refuse_silent(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        if address is None:
-            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _no_cluster(address or "this machine", error) from error
-    finally:
-        # Ray would end the process on SIGTERM; ours is the same as Ctrl-C
-        if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
-            signal.signal(signal.SIGTERM, on_sigterm)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _refuse_silent(address: str) -> None:
-    """Ray itself tries for five minutes, and then ends the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise _no_cluster(address, error) from error
-
-
-def _no_cluster(where: str, error: Exception) -> UsageError:
-    cure = "Start one with 'ray start --head', or leave --ray-address out to compute on this machine"
-    return UsageError(f"no Ray cluster answers at {where} ({error})", cure=cure)

@@ -15,8 +15,10 @@ from bench_helpers import calls, make_arena, processes, rows_of
 from distillfss.bench.cells import Plan, make_cells
 from distillfss.bench.executors import LocalExecutor, RayExecutor, threads_for
 from distillfss.bench.methods.base import MethodSettings
+from distillfss.bench.process import Task
 from distillfss.bench.results import ResultsFolder
 from distillfss.bench.runner import run
+from distillfss.errors import UsageError
 
 SECONDS = 900
 """Far more than it takes: a machine that is busy otherwise is no fault of the run."""
@@ -95,6 +97,17 @@ def test_a_node_that_goes_away_loses_nothing(cluster: Any, tmp_path: Path, monke
     assert sorted(calls(tmp_path, "ends")) == [f"slow seed {seed} support 1 extra 0" for seed in range(4)]
     assert all(row["result"]["foreground_iou_384"] > 0.99 and row["threads"] == 1 for row in rows)
     assert len(list((folder.root / "masks").iterdir())) == 4
+
+
+def test_no_cluster_is_a_usage_error_at_once():
+    """Ray itself would try for minutes and then end the process."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'distillfss[ray]'")
+    task = Task("key", {}, "data", ".", 1, masks=False)
+    began = time.monotonic()
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+        next(RayExecutor(1, "127.0.0.1:1").run([task]))
+    assert time.monotonic() - began < 60
+    assert list(RayExecutor(1, "127.0.0.1:1").run([])) == []  # with nothing to do, nobody is asked
 
 
 def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
-import signal
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 from distillfss.bench.process import Child, Outcome, Task, run_fresh, stop
 from distillfss.bench.surroundings import cores
 from distillfss.errors import UsageError
+from distillfss.ray_cluster import connected
 
 NODE_FAILURES = 20
 """How often a cell is begun anew because the node it ran on went away."""
@@ -106,12 +106,14 @@ class RayExecutor:
 
     def run(self, tasks: Sequence[Task]) -> Outcomes:
         """Every task with its outcome, as they are done."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not tasks:
+            return
+        with connected(self.address, cores()):
+            yield from self._run(tasks)
+
+    def _run(self, tasks: Sequence[Task]) -> Outcomes:
         import ray
 
-        ours = not ray.is_initialized()
-        if ours:
-            self._connect()
         pending: dict[Any, Task] = {}
         try:
             threads = threads_for(self.jobs, self._cores_of_a_node())
@@ -127,27 +129,6 @@ class RayExecutor:
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
-            if ours:
-                ray.shutdown()
-
-    def _connect(self) -> None:
-        import ray
-
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        try:
-            if self.address is None:
-                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
-            else:
-                ray.init(address=self.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            cure = "Start one with 'ray start --head', or leave --ray-address out to compute on this machine"
-            where = self.address or "this machine"
-            raise UsageError(f"no Ray cluster answers at {where} ({error})", cure=cure) from error
-        finally:
-            # Ray would end the process on SIGTERM; ours is the same as Ctrl-C
-            if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
-                signal.signal(signal.SIGTERM, on_sigterm)
 
     def _cores_of_a_node(self) -> int:
         """Cores of the smallest node that computes, so that every one can take a cell."""
