@@ -15,6 +15,9 @@ import click
 import pytest
 from helpers import cli_command, cli_environment
 
+from distillfss.bench.runner import Summary
+from distillfss.cli import options
+from distillfss.cli.bench import run as bench_run
 from distillfss.cli.running import Finished, Stopped, one_line, run
 from distillfss.errors import DataError, FitInterrupted
 from distillfss.io.faults import SeveralFaultsError
@@ -180,6 +183,19 @@ def test_debug_shows_where_an_expected_error_came_from(capsys: pytest.CaptureFix
 def test_ctrl_c(stop: BaseException, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(group(stop), ["go"]) == 130
     assert capsys.readouterr().err == line
+
+
+def test_small_files_are_not_nothing(tmp_path: Path) -> None:
+    for size, text in ((0, "0.0 kB"), (2345, "2.3 kB"), (100_000, "0.1 MB"), (12_340_000, "12.3 MB")):
+        (tmp_path / "file").write_bytes(bytes(size))
+        assert options.megabytes(tmp_path / "file") == text
+
+
+def test_the_list_of_failed_cells_has_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = {"dataset": "discs", "method": "mine:Failing", "shots": 1, "seed": 0}
+    row = {"key": "k", **cell, "error": {"message": "first\n second line"}}
+    bench_run._print({"seconds": 1.0}, Summary(asked=1, cached=0, computed=1, failed=(row,)), tmp_path)
+    assert "  discs, mine:Failing, 1 shot, seed 0: first second line" in capsys.readouterr().out.splitlines()
 
 
 def test_names_cannot_break_the_line() -> None:

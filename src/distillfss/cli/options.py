@@ -141,7 +141,8 @@ def shell(*words: str | Path) -> str:
 
 def megabytes(path: Path) -> str:
     """Size of a file for people."""
-    return f"{path.stat().st_size / 1e6:.1f} MB"
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def images(count: int) -> str:

@@ -11,7 +11,7 @@ import click
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
-from distillfss.cli.running import Finished
+from distillfss.cli.running import Finished, one_line
 from distillfss.errors import UsageError
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _print(report: dict[str, Any], summary: Summary, out: Path) -> None:
     if summary.failed:
         click.echo(f"failed     {len(summary.failed)}; --retry computes them again, {out / 'logs'} says more:")
         for row in summary.failed:
-            click.echo(f"  {_title(row)}: {row['error']['message']}")
+            click.echo(f"  {_title(row)}: {one_line(row['error']['message'])}")
     click.echo("")
     click.echo("Next, tables and plots:")
     click.echo(f"  {options.shell('bench', 'report', out, '--out', 'REPORT')}")
