@@ -126,6 +126,17 @@ def test_names_are_escaped(name: str, tmp_path: Path) -> None:
     assert page.text.count(name) >= 3
 
 
+def test_a_score_that_does_not_exist_has_no_per_cent_sign(tmp_path: Path) -> None:
+    write_pair(tmp_path, "one", *disc_pair(0))
+    data = LabelledFolder.open(tmp_path, classes=["disc"])
+    model = BrightnessSegmenter(("disc",), (256,))  # finds nothing, so there is no precision
+    text = evaluation_page(evaluate(model, data), data, model, model="m", labelled="l", csv="c")
+    assert text.count("precision –, recall 0.0 %") == 2
+    assert "– %" not in text
+    # what lies in the page already is shown on pictures of the whole page too
+    assert 'loading="lazy"' not in text
+
+
 def test_percent_and_histogram() -> None:
     assert [percent(value) for value in (0.5784, 1.0, float("nan"), None)] == ["57.8", "100.0", "–", "–"]
     bins = histogram([0.0, 0.05, 0.55, 1.0, 0.95, 0.9, float("nan")])

@@ -51,6 +51,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
+def of_100(figure: str) -> str:
+    """A figure of ``percent`` with its sign, which a score that does not exist has none of."""
+    return figure if figure == "–" else f"{figure} %"
+
+
 def comparison(data: Labelled, segmenter: CanPredict, result: ImageResult, table: np.ndarray) -> dict[str, Any]:
     """One row of pictures: image, annotation, prediction, mistakes.
 
@@ -155,6 +160,7 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["of_100"] = of_100
     errors = [(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in ERROR_COLOURS]
     today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = environment.get_template(template).render(version=__version__, made=today, error_colours=errors, **context)
