@@ -135,6 +135,18 @@ def test_classes_in_a_mask_without_its_image(tmp_path: Path):
     assert [LabelledFolder.open(binary).classes_in(index) for index in range(2)] == [[1], []]
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (MethodSettings(backbone="nope"), "unknown backbone 'nope'"),
+        (MethodSettings(init="nope.safetensors"), "there is no file 'nope.safetensors' for teachers to start from"),
+    ],
+)
+def test_what_would_let_every_cell_fail_is_refused(arena: Path, settings: MethodSettings, told: str):
+    with pytest.raises(UsageError, match=told):
+        cells_of(arena, settings=settings)
+
+
 def test_what_is_not_there_is_named_with_the_cure(arena: Path):
     with pytest.raises(UsageError, match=r"no data set 'disks'.*There are: discs"):
         cells_of(arena, datasets=["disks"])

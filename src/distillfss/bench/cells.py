@@ -142,6 +142,7 @@ def make_cells(
         A data set or method that is not there, settings that make no sense, a data set that cannot be divided.
     """
     found = {name: find_method(name) for name in plan.methods}
+    _check(plan.settings)
     folders = [find_dataset(plan.data, name) for name in plan.datasets]
     datasets = []
     for folder in folders:
@@ -181,6 +182,17 @@ def make_cells(
                     for name in plan.methods
                 ]
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _check(settings: MethodSettings) -> None:
+    """Refuse what would let every cell fail, one after the other."""
+    from distillfss.backbones import IMPORTED, check_backbone
+
+    if settings.backbone not in IMPORTED:  # their weights come with --init
+        check_backbone(settings.backbone)
+    if settings.init not in ("auto", "scratch") and not Path(settings.init).is_file():
+        problem = f"there is no file {settings.init!r} for teachers to start from"
+        raise UsageError(problem, cure="Check the path, or use --init auto or scratch")
 
 
 def drawn_support(plan: Plan, contents: Contents, pool: Sequence[str], shots: int, seed: int, cache: Path) -> list[str]:

@@ -25,11 +25,15 @@ def provenance(summary: Summary) -> list[tuple[str, str]]:
         ("computed", _period([str(row["when"]) for row in summary.rows])),
     ]
     if summary.superseded:
-        facts.append(("left out", f"{summary.superseded} older results of cells that were computed again"))
+        facts.append(("left out", f"{_older(summary.superseded)} of cells that were computed again"))
     if summary.outdated:
         why = "because the data set's files or split, or the method, have changed since"
-        facts.append(("left out as well", f"{summary.outdated} older results, {why}"))
+        facts.append(("left out as well", f"{_older(summary.outdated)}, {why}"))
     return [(name, text) for name, text in facts if text]
+
+
+def _older(count: int) -> str:
+    return f"{count} older result{'s' * (count != 1)}"
 
 
 def _versions(row: Row) -> str:
