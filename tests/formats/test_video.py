@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,6 +59,26 @@ def test_masks_are_exact_and_keep_their_times(tmp_path: Path) -> None:
     np.testing.assert_allclose(times, np.array(TIMES) / 1000, atol=0.001)
     assert done.pixels["b"] == int((wanted == 2).sum())
     assert [step for step, _ in ticks] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("a.mp4", r"only \d+ of its 60 frames are there"), ("a.mkv", r"ends after \d\.\d of its 6\.0 seconds")],
+)
+def test_a_video_that_was_cut_short_is_told(name: str, told: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 32, 48, 3)).astype(np.uint8)
+    options = {"movflags": "faststart"} if name == "a.mp4" else {}  # else FFmpeg itself finds nothing to begin with
+    with av.open(str(tmp_path / name), "w", options=options) as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for pixels in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert predict_video(BrightnessSegmenter(), tmp_path / name, tmp_path / "whole").notices == []
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    (notice,) = predict_video(BrightnessSegmenter(), tmp_path / name, tmp_path / "out").notices
+    assert re.match(re.escape(f"{tmp_path / name}: ") + told, notice)
 
 
 def test_overlay_of_odd_size(tmp_path: Path) -> None:

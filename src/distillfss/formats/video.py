@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 
 from distillfss.formats.dicom import refuse_probabilities
@@ -66,12 +67,14 @@ def predict_video(
     as_png = options.masks == PNG
     counts = ClassCounts(segmenter.class_names)
     rate = video.rate / options.every
-    segmented = 0
+    segmented = decoded = 0
+    end = Fraction(0)
     with ExitStack() as stack:
         folder = stack.enter_context(atomic_folder(targets[0])) if as_png else targets[0]
         masks = None if as_png else stack.enter_context(new_video(targets[0], path, rate, masks=True))
         drawn = stack.enter_context(new_video(targets[1], path, rate, masks=False)) if options.overlay else None
         for frame in video:
+            decoded, end = frame.index + 1, frame.time
             if tick:
                 tick(frame.index + 1, max(video.frames, frame.index + 1))
             if frame.index % options.every:
@@ -85,4 +88,5 @@ def predict_video(
                 write_mask(numbered(folder, frame.index, _DIGITS, "png"), mask)
             if drawn is not None:
                 drawn.write(overlay(frame.pixels, mask), frame.time)
-    return Prediction(targets, [], counts.pixels(), details={"frames": segmented})
+    missing = video.missing(decoded, end)
+    return Prediction(targets, [missing] if missing else [], counts.pixels(), details={"frames": segmented})

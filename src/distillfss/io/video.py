@@ -41,6 +41,8 @@ class Video:
         How many there are; 0 if the file does not say.
     rate
         Frames per second.
+    seconds
+        How long it lasts; 0 if the file does not say.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Video:
         with self._open() as (_, stream):
             self.frames = int(stream.frames or 0)
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.seconds = _seconds(stream.metadata.get("DURATION", ""))
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, Any]]:
@@ -86,6 +89,27 @@ class Video:
                 yield Frame(index, pixels, time)
             if index < 0:
                 raise DataError("holds no frame that can be decoded", cure=_AGAIN, path=self.path)
+
+    def missing(self, decoded: int, end: Fraction) -> str | None:
+        """What to say if ``decoded`` frames, the last at ``end``, are too few: FFmpeg is silent about the rest.
+
+        A hundredth may be missing, as what files say is not always exact.
+        """
+        cut = "; it may be cut short: copy it again from its source"
+        if self.frames and decoded + 1 < 0.99 * self.frames:
+            return f"{self.path}: only {decoded} of its {self.frames} frames are there{cut}"
+        if self.seconds and end + 1 < 0.99 * self.seconds:
+            return f"{self.path}: ends after {float(end):.1f} of its {self.seconds:.1f} seconds{cut}"
+        return None
+
+
+def _seconds(text: str) -> float:
+    """Matroska's ``00:01:06.500000000``; 0 for whatever else."""
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return 0.0
+    return 3600 * hours + 60 * minutes + seconds
 
 
 class VideoWriter:
