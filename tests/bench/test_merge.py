@@ -52,6 +52,8 @@ def test_what_is_said_of_single_images_and_of_the_machine_stays_behind(tmp_path:
     written = "".join(path.read_text() for path in (tmp_path / "small").glob("*.jsonl"))
     assert "secret_name" not in written
     assert str(tmp_path) not in written
+    assert main(["bench", "report", str(tmp_path / "small"), "--out", str(tmp_path / "report")]) == 0
+    assert "&#39;bench merge&#39; leaves them out" in (tmp_path / "report" / "report.html").read_text()
     assert json.loads((tmp_path / "small" / "runs.jsonl").read_text())["command"] == "the command"
 
 

@@ -46,7 +46,9 @@ def gallery(arena: Arena, dataset: str, folder: Gathered, data: Path | None) -> 
     """
     shown = shown_images(arena, dataset)
     if shown is None:
-        return Gallery("No predicted masks were kept (--no-masks), so there are no pictures.")
+        return Gallery(
+            "No pictures, for there are no predicted masks here: --no-masks keeps none, 'bench merge' leaves them out."
+        )
     if data is None:
         return Gallery("The data sets are not where they were; say where with --data to get pictures.")
     try:
