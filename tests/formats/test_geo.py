@@ -184,6 +184,19 @@ def test_two_levels_whose_zero_is_white_come_as_a_palette(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_image(path).pixels[:, :, 0], 255 * (1 - band[0]))
 
 
+@pytest.mark.parametrize("photometric", ["MINISBLACK", "MINISWHITE"])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_few_bits_are_seen_as_a_plain_tiff_shows_them(tmp_path: Path, bits: int, photometric: str) -> None:
+    band = (blocks(bands=1) >> (8 - bits)).astype(np.uint8)
+    path = write(tmp_path / "map.tif", band, nbits=bits, photometric=photometric, **UTM)
+    with Image.open(path) as image:
+        wanted = np.asarray(image.convert("L"))
+    assert (wanted.min(), wanted.max()) == (0, 255)
+    with RasterSource(path) as source:
+        np.testing.assert_array_equal(source.read(0, 0, 150, 200).pixels[:, :, 0], wanted)
+        assert source.notices == []
+
+
 def test_sixteen_bits_are_stretched_as_those_of_pictures_are(tmp_path: Path) -> None:
     bands = blocks(bands=3, high=4000)
     bands[0, 0, 0] = 65535  # one hot pixel must not turn the rest black

@@ -55,7 +55,8 @@ class RasterSource:
         red, green and blue, else the first three, else the first.
     value_range
         Values that become 0 and 255. By default 8-bit values stay as they are, and others are stretched from the 0.1
-        to the 99.9 percentile of the chosen bands together, over the whole file. In a grey file whose lowest value is
+        to the 99.9 percentile of the chosen bands together, over the whole file; of fewer than 8 bits, the highest
+        possible value becomes 255. In a grey file whose lowest value is
         white (photometric interpretation ``MINISWHITE``), they become 255 and 0.
 
     Attributes
@@ -119,7 +120,11 @@ class RasterSource:
         if value_range is not None and not value_range[0] < value_range[1]:
             raise UsageError("the range is empty", cure="Give the lower value first: --range 0,3000", path=self.path)
         as_they_are = types == {np.dtype(np.uint8)} and value_range is None
-        self.value_range = value_range if as_they_are or value_range is not None else self._percentiles()
+        self.value_range = value_range
+        if as_they_are and self._table is None:
+            self.value_range = _of_few_bits(dataset, self.bands)
+        elif not as_they_are and value_range is None:
+            self.value_range = self._percentiles()
         if value_range is None and not as_they_are:
             low, high = self.value_range or (0, 0)
             self.notices.append(
@@ -263,6 +268,12 @@ def _driver(path: Path) -> str:
     if start not in _DRIVERS:
         raise DataError("is no TIFF, PNG or JPEG file", cure="Convert it with gdal_translate", path=path)
     return _DRIVERS[start]
+
+
+def _of_few_bits(dataset: Any, bands: Sequence[int]) -> Range | None:
+    """Black and white of values that have fewer than 8 bits, which GDAL hands out as they are; None of others."""
+    bits = min(int(dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands)
+    return (0.0, float(2**bits - 1)) if bits < 8 else None
 
 
 def _colour_table(dataset: Any, colours: list[str]) -> NDArray[np.uint8] | None:
