@@ -131,6 +131,25 @@ def test_coordinates_of_the_world_need_an_image_with_a_place(tmp_path: Path) -> 
         only_mask(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_degrees_beside_an_image_that_is_not_of_that_place(name: str, tmp_path: Path) -> None:
+    """The second field covers the centre of a pixel, so it would be learnt from as one."""
+    if name == "a.png":
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / name)
+    else:
+        write_map(tmp_path / name, UTM)
+    corners = ((8.41, 49.03), (8.4951, 49.4951))
+    fields = [[[[x, y], [x + 0.01, y], [x + 0.01, y + 0.008], [x, y + 0.008], [x, y]]] for x, y in corners]
+    write_geojson(tmp_path / "a.geojson", *fields)
+    where = "does not say where on Earth it lies" if name == "a.png" else "shows another part of the Earth"
+    with pytest.raises(DataError, match=f"none of its objects is as large as a pixel.*, but {name} {where}") as caught:
+        only_mask(tmp_path)
+    assert caught.value.path == tmp_path / "a.geojson"
+    assert "export the annotation in pixels" in caught.value.cure
+    write_geojson(tmp_path / "a.geojson", *fields, [[[8, 49], [9, 49], [9, 50], [8, 50], [8, 49]]])
+    assert only_mask(tmp_path).sum() == 1  # the third is a pixel
+
+
 @pytest.mark.parametrize("crs", ["EPSG:999999", "/vsicurl/http://example.org/x", "a.prj", "+proj=utm"])
 def test_coordinate_systems_nobody_knows(crs: str, tmp_path: Path) -> None:
     write_map(tmp_path / "a.tif", UTM)

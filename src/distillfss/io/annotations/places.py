@@ -2,7 +2,7 @@
 
 A file with a ``crs`` is in coordinates of that system. One without is in longitude and latitude by RFC 7946, but in
 pixels by the habit of microscopy, so where the image is a map, what the objects overlap decides: the image's pixels or
-its part of the Earth.
+its part of the Earth. Where it is none, or lies elsewhere, only what cannot be pixels is told from them.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def to_pixels(image: Path, size: tuple[int, int], crs: Any, outlines: Sequence[P
     Raises
     ------
     DataError
-        It has a ``crs`` and the image no place on Earth, or a ``crs`` that is not known; or both pixels and degrees
-        would make sense.
+        It has a ``crs`` and the image no place on Earth, or a ``crs`` that is not known; both pixels and degrees would
+        make sense; or it cannot be in pixels, nor on what the image shows of the Earth.
     """
     place = _place(image)
     if crs is not None:
@@ -102,6 +102,13 @@ def to_pixels(image: Path, size: tuple[int, int], crs: Any, outlines: Sequence[P
         return partial(place.pixels, name, path)
     if place is not None and _in_degrees(place, size, outlines, path):
         return partial(place.pixels, DEGREES, path)
+    if _cannot_be_pixels(outlines):
+        where = "does not say where on Earth it lies" if place is None else "shows another part of the Earth"
+        raise DataError(
+            f"none of its objects is as large as a pixel, as in longitude and latitude, but {image.name} {where}",
+            cure="Put the GeoTIFF it was drawn on there, or export the annotation in pixels",
+            path=path,
+        )
     return _as_they_are
 
 
@@ -155,6 +162,14 @@ def _in_degrees(place: Place, size: tuple[int, int], outlines: Sequence[Points],
         cure='If it is in degrees, add "crs": {"type": "name", "properties": {"name": "EPSG:4326"}} to the file; '
         "if it is in pixels, take the image its coordinates (gdal_edit -unsetgt)",
         path=path,
+    )
+
+
+def _cannot_be_pixels(outlines: Sequence[Points]) -> bool:
+    """Whether all outlines lie among longitudes and latitudes, and each within less than a pixel."""
+    boxes = [(ring.min(0), ring.max(0)) for ring in outlines if len(ring)]
+    return bool(boxes) and all(
+        (low >= (-180, -90)).all() and (high <= (180, 90)).all() and (high - low < 1).all() for low, high in boxes
     )
 
 
