@@ -305,6 +305,32 @@ def test_data_sets_of_supervisely_within_others(tmp_path: Path) -> None:
     assert [path.name for path in found.unlabelled] == ["c.png"]
 
 
+@pytest.mark.parametrize("inside", [".", "one", "one/img/..", "one/datasets", "one/datasets/two/datasets/three"])
+def test_a_part_of_a_supervisely_project_finds_its_classes_above(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"classes": [{"title": "stem"}, {"title": "leaf"}]}))
+    drawn = supervisely_object("leaf", "polygon", points={"exterior": TRIANGLE, "interior": []})
+    write_supervisely(tmp_path / "one", "a", drawn)
+    write_supervisely(tmp_path / "one" / "datasets" / "two", "b", drawn)
+    write_supervisely(tmp_path / "one" / "datasets" / "two" / "datasets" / "three", "c", drawn)
+    found = read_annotations(tmp_path / inside)
+    assert found.format == "supervisely"
+    assert found.legend.names == ("stem", "leaf")
+    names = {"one/datasets": ["b", "c"], "one/datasets/two/datasets/three": ["c"]}
+    assert [pair.name for pair in found.pairs] == names.get(inside, ["a", "b", "c"])
+    want = 2 * covered(shapely.Polygon(TRIANGLE)).astype(np.uint8)
+    for pair in found.pairs:
+        np.testing.assert_array_equal(pair.drawn().mask, want)
+
+
+def test_a_supervisely_data_set_without_its_project(tmp_path: Path) -> None:
+    write_supervisely(tmp_path / "x" / "one", "a")
+    with pytest.raises(
+        DataError, match=r"without the meta\.json of its project.*into this folder or the one above"
+    ) as caught:
+        read_annotations(tmp_path / "x" / "one")
+    assert caught.value.path == tmp_path / "x" / "one"
+
+
 def test_alpha_masks_are_refused(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text(json.dumps({"classes": [{"title": "leaf"}]}))
     write_supervisely(tmp_path / "one", "a", supervisely_object("leaf", "alpha_mask", bitmap={"origin": [0, 0]}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,23 +10,45 @@ from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Bitmap, Outline, box
-from distillfss.io.annotations.base import DEEPEST, Annotations, Pictures, assemble, is_dir, is_file, parsing, read_json
+from distillfss.io.annotations.base import (
+    DEEPEST,
+    Annotations,
+    Pictures,
+    assemble,
+    is_dir,
+    is_file,
+    json_keys,
+    parsing,
+    read_json,
+)
 from distillfss.io.annotations.drawing import NameTable, Thing, name_table, paint, sized
 from distillfss.io.annotations.runs import png_bitmap
 from distillfss.io.legend import META, Legend
 from distillfss.io.pairs import Drawn, Pair
 
+NESTED = "datasets"
+"""Folder of a data set that holds the data sets within it."""
+
 
 def detect(folder: Path) -> bool:
-    return bool(_parts(folder)) and _meta(folder) is not None
+    parts = _parts(folder)
+    return bool(parts) and (_meta(folder) is not None or any(map(_is_annotated, parts)))
 
 
 def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
     parts, meta = _parts(folder), _meta(folder)
-    if not parts or meta is None:
+    if not parts:
         raise DataError(
             f"holds no Supervisely project (DATASET/img, DATASET/ann and {META})",
             cure="Give the folder of the project or of one of its data sets",
+            path=folder,
+        )
+    if meta is None:
+        for path in filter(is_file, _described_in(folder)):
+            read_json(path)  # damaged, it looks as if it were not there
+        raise DataError(
+            f"is a Supervisely data set without the {META} of its project, which lists the classes",
+            cure=f"Put that {META} into this folder or the one above",
             path=folder,
         )
     with parsing(meta):
@@ -56,7 +79,7 @@ def _parts(folder: Path) -> list[Path]:
     level = [folder, *_folders(folder)]
     places = list(level)
     for _ in range(DEEPEST):
-        level = [each for place in level for each in _folders(place / "datasets")]
+        level = [each for place in level for each in _folders(place / NESTED)]
         places += level
     return [place for place in places if is_dir(place / "img") and is_dir(place / "ann")]
 
@@ -68,15 +91,27 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
+def _is_annotated(part: Path) -> bool:
+    return any({"objects", "size"} <= json_keys(path) for path in (part / "ann").glob("*.json"))
+
+
+def _described_in(folder: Path) -> list[Path]:
+    """Where the project's description may be: in the folder, above it, or above the data sets that it is within."""
+    place = Path(os.path.abspath(folder))  # noqa: PTH100 (of a link, what lies above the link itself)
+    above = [place.parent]
+    while NESTED in (place.name, place.parent.name):
+        place = place.parent if place.name == NESTED else place.parent.parent
+        above.append(place.parent)
+    return [each / META for each in (folder, *above)]
+
+
 def _meta(folder: Path) -> Path | None:
-    for place in (folder, folder.absolute().parent):
-        if is_file(place / META):
-            try:
-                content = read_json(place / META)
-                if all(isinstance(each, dict) and "title" in each for each in content["classes"]):
-                    return place / META
-            except (DataError, KeyError, TypeError):
-                continue
+    for path in filter(is_file, _described_in(folder)):
+        try:
+            if all(isinstance(each, dict) and "title" in each for each in read_json(path)["classes"]):
+                return path
+        except (DataError, KeyError, TypeError):
+            continue
     return None
 
 
