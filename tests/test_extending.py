@@ -419,6 +419,27 @@ def test_a_named_class_without_a_pixel_is_not_added(old: Segmenter) -> None:
     assert any("no pixel of dent in any mask: not added" in notice for notice in found.notices)
 
 
+def test_classes_that_the_model_knows_need_no_pixel(old: Segmenter) -> None:
+    """A list of all classes is usual; of these nothing is to be annotated, and nothing to be warned of."""
+    given = SupportSet.from_arrays(
+        [sample.image for sample in third_class().samples],
+        [3 * sample.mask for sample in third_class().samples],
+        ["class_1", "class_2", "rust"],
+    )
+    assert "will never find" in given.notices[0]
+    found = new_classes(old, given)
+    assert (found.known, found.support.class_names) == (("class_1", "class_2"), ("rust",))
+    assert found.notices == found.support.notices == ()
+
+
+@pytest.mark.parametrize(("name", "alike"), [("Class_1", "class_1"), ("class 2", "class_2"), ("class_3", None)])
+def test_names_that_are_nearly_those_of_the_model(old: Segmenter, name: str, alike: str | None) -> None:
+    found = new_classes(old, named(third_class(), name))
+    assert found.support.class_names == (name,)
+    said = f"{name} is added as a class of its own; if it is the model's {alike}, name it like that"
+    assert found.notices == (() if alike is None else (said,))
+
+
 def test_nothing_new(old: Segmenter) -> None:
     with pytest.raises(UsageError, match=r"knows class_2 already.*--classes"):
         new_classes(old, named(third_class(), "class_2"))

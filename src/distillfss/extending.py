@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from distillfss.model_info import MAX_CLASSES
 from distillfss.models.composite import draws_details, members_of, side_by_side
 from distillfss.runtime import keep_freed_memory
 from distillfss.segmenter import Segmenter
-from distillfss.support import SupportSet
+from distillfss.support import NEVER_FOUND, SupportSet
 
 EXTENDABLE = "distillfss"
 SHARE_OF_STEPS = 0.75
@@ -78,12 +79,16 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
     fresh = [name for name in names if name not in old and shots[name]]
     if absent:
         notices.append(f"no pixel of {', '.join(absent)} in any mask: not added")
+    for name in fresh:
+        if (alike := _alike(name, model.class_names)) is not None:
+            notices.append(f"{name} is added as a class of its own; if it is the model's {alike}, name it like that")
     if not fresh:
         raise UsageError(
             f"the model knows {', '.join(old)} already, and there is no other class in the masks"
             if old
             else "there is no new class in the masks",
             cure="Name the new class with --classes or in meta.json, or take the old one away with --remove first",
+            path=support.folder,
         )
     if len(model.class_names) + len(fresh) > MAX_CLASSES:
         raise UsageError(
@@ -92,8 +97,8 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
         )
     for given in (support, *known):
         notices += _reading_notices(model, given)
-    if old:
-        notices.append(f"the model knows {', '.join(old)}: what the masks say of it only tells what is not new")
+    if drawn := [name for name in old if shots[name]]:
+        notices.append(f"the model knows {', '.join(drawn)}: what the masks say of it only tells what is not new")
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
     for value, name in enumerate(fresh, start=1):
@@ -103,7 +108,17 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
         more, said = _what_is_not_new(model, given)
         samples += more
         notices += said
-    return NewClasses(SupportSet(samples, fresh, support.notices, support.reading), old, tuple(notices))
+    said = [notice for notice in support.notices if NEVER_FOUND not in notice]
+    return NewClasses(SupportSet(samples, fresh, said, support.reading, support.folder), old, tuple(notices))
+
+
+def _alike(name: str, names: Sequence[str]) -> str | None:
+    """Which of ``names`` differs from this one by no more than capitals and what stands between words."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[\W_]+", "", text).casefold() or text
+
+    return next((each for each in names if plain(each) == plain(name)), None)
 
 
 def _what_is_not_new(model: Segmenter, known: SupportSet) -> tuple[list[Sample], list[str]]:
@@ -112,7 +127,9 @@ def _what_is_not_new(model: Segmenter, known: SupportSet) -> tuple[list[Sample],
     if len(foreign) == len(known.class_names):
         raise UsageError(
             f"the model knows none of {', '.join(foreign)}, so these images do not tell what is not new",
-            cure=f"Name their classes as in the model ({', '.join(model.class_names)}), or leave these images out",
+            cure=f"Name their classes as the model does ({', '.join(model.class_names)}), in meta.json, or leave these "
+            "images out",
+            path=known.folder,
         )
     table = np.full(256, IGNORE, np.uint8)
     for value, name in enumerate(known.class_names, start=1):
@@ -129,6 +146,7 @@ def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
         raise UsageError(
             f"the new images were read with {support.reading}, those of the model with {theirs or 'the usual ones'}",
             cure="Name the model's bands and range in meta.json",
+            path=support.folder,
         )
     return [f"the model's images were read with {theirs}, the new ones are not"] if theirs != support.reading else []
 

@@ -44,6 +44,8 @@ from distillfss.metrics import resize_mask
 __all__ = ["LabelledFolder", "Sample", "SupportSet"]
 
 
+NEVER_FOUND = "so the model will never find it"
+"""What is said of a class without a pixel; not true of an extension, whose model may know the class."""
 MAX_KEPT_PIXELS = 2048 * 2048
 """A photograph is kept at no more than the largest working resolution: 80 of them must not fill the memory."""
 
@@ -74,6 +76,8 @@ class SupportSet:
         One line per thing that was converted or assumed.
     reading
         How GeoTIFF and DICOM images were read, as ``meta.json`` says: ``bands`` and ``range``, where given.
+    folder
+        Where they were read from; None if from memory.
 
     Raises
     ------
@@ -87,6 +91,7 @@ class SupportSet:
         class_names: Sequence[str],
         notices: Sequence[str] = (),
         reading: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.samples = tuple(samples)
         if not self.samples:
@@ -94,6 +99,7 @@ class SupportSet:
         self.class_names = tuple(class_names)
         self.notices = tuple(notices)
         self.reading = dict(reading or {})
+        self.folder = folder
 
     @classmethod
     def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None, format: str = AUTO) -> SupportSet:
@@ -210,15 +216,15 @@ class SupportSet:
         if absent:
             # Left out, it would renumber the classes after it; kept, the numbers in every mask keep their meaning.
             notices.append(
-                f"{where}: no pixel of {', '.join(absent)} in any mask, so the model will never find it; "
-                "annotate an image that shows it"
+                f"{where}: no pixel of {', '.join(absent)} in any mask, {NEVER_FOUND}; annotate an image that shows it"
             )
         for each, mask in zip(values, told, strict=True):
             if not set(each) - {0, IGNORE}:
                 problem, cure = without_foreground(each)
                 notices.append(f"{mask}: {problem}; {cure[:1].lower()}{cure[1:]}")
         reading = {"bands": legend.bands and list(legend.bands), "range": legend.value_range and [*legend.value_range]}
-        return cls(samples, names, notices, {key: value for key, value in reading.items() if value is not None})
+        reading = {key: value for key, value in reading.items() if value is not None}
+        return cls(samples, names, notices, reading, root)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -245,7 +251,8 @@ class SupportSet:
 
         Raises ``DataError`` if there is none among them.
         """
-        return SupportSet([self.samples[index] for index in indices], self.class_names, self.notices, self.reading)
+        chosen = [self.samples[index] for index in indices]
+        return SupportSet(chosen, self.class_names, self.notices, self.reading, self.folder)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over class names, pixels and masks in their order, not over file names."""

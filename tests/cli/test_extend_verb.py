@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import write_pair
+from PIL import Image
 from scenes import square_pair
 from test_artifact import make_segmenter
 
@@ -57,7 +58,7 @@ def test_add_replace_and_remove(model: Path, support: Path, tmp_path: Path, caps
     assert "training the teacher" in err
 
     # one class gone, another learnt anew: in one go, into the same file
-    words = ["--remove", "rust", "--remove", "class_1", "--instant", "--overwrite", "--json"]
+    words = ["--remove", "rust", "--remove", "class_1", "--remove", "rust", "--instant", "--overwrite", "--json"]
     code, out, err = run(capsys, three, support, "--out", three, *words)
     assert code == 0, err
     report = json.loads(out)
@@ -85,17 +86,23 @@ def test_known_images(model: Path, support: Path, tmp_path: Path, capsys: pytest
     image, mask = square_pair(9, (64, 64), ways=3)
     write_pair(known, "9", image, mask)
     (known / "meta.json").write_text(json.dumps({"classes": ["background", "class_1", "class_2", "moss"]}))
+    listed = {"classes": ["background", "class_1", "rust"]}  # of which class_1 is not in the masks
+    (support / "meta.json").write_text(json.dumps(listed))
+    for path in (support / "masks").iterdir():
+        Image.fromarray(2 * np.asarray(Image.open(path))).save(path)
     words = ["--known", known, "--instant", "--device", "cpu"]
     code, out, err = run(capsys, model, support, "--out", tmp_path / "three.safetensors", *words)
     assert code == 0, err
     assert " from 3 images (rust in 2)" in out
     assert "note: the model does not know moss: left out of the known images" in err
     assert "a single image" not in err
+    assert "will never find" not in err
 
     (known / "meta.json").write_text(json.dumps({"classes": ["background", "fern", "moss", "rust"]}))
     code, out, err = run(capsys, model, support, "--out", tmp_path / "four.safetensors", *words)
     assert code == 2
-    assert "the model knows none of fern, moss, rust" in err
+    assert f"error: {known}: the model knows none of fern, moss, rust" in err
+    assert "as the model does (class_1, class_2), in meta.json" in err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
-from distillfss.cli.fit import STATE_BYTES, read_support, training_progress
+from distillfss.cli.fit import ALONE, STATE_BYTES, training_progress
 from distillfss.config import FitConfig
 from distillfss.errors import OutputError, UsageError
 from distillfss.segmenter import ONNX_SUFFIX
@@ -87,6 +87,7 @@ def command(
     """
     started = time.perf_counter()
     _check_arguments(context, model, support, remove)
+    remove = tuple(dict.fromkeys(remove))
     config = FitConfig(seed=seed, device=device, init=init, effort=effort, instant=instant)
     names = options.split_names(classes)
     options.check_model_file(out, overwrite)
@@ -163,10 +164,13 @@ def _learn(
     from distillfss.extending import extend, new_classes
     from distillfss.training.state import check_state
 
-    support = read_support(folder, names, show, format_name)
-    old = [_read_known(each, show) for each in known]
+    show.update("reading support")
+    support = _read(folder, names, format_name, show)
+    if known:
+        show.update("reading what is known")
+    old = [_read(each, None, "auto", show) for each in known]
     new = new_classes(before, support, old)
-    for notice in new.notices:
+    for notice in [*new.notices, *[ALONE] * (len(new.support) == 1)]:
         show.note(f"note: {notice}")
     check_state(state)
     if fresh:
@@ -174,13 +178,14 @@ def _learn(
     return new, extend(before, support, config, known=old, state=state, progress=training_progress(state, show))
 
 
-def _read_known(folder: Path, show: Display) -> SupportSet:
-    show.update("reading what is known")
-    from distillfss.support import SupportSet
+def _read(folder: Path, names: list[str] | None, format_name: str, show: Display) -> SupportSet:
+    """Annotated images; what is to be said of them is shown, but for classes without a pixel, which may be known."""
+    from distillfss.support import NEVER_FOUND, SupportSet
 
-    support = SupportSet.from_folder(folder)
+    support = SupportSet.from_folder(folder, classes=names, format=format_name)
     for notice in support.notices:
-        show.note(f"note: {notice}")
+        if NEVER_FOUND not in notice:
+            show.note(f"note: {notice}")
     return support
 
 

@@ -37,6 +37,7 @@ PHASES = {
 TRAINING = ("transfer", "validate", "distill", "adapt", "self-train")
 # What the summary of a model says of mirrored views, in words.
 MIRRORED = {"left_right": "left to right", "upside_down": "upside down"}
+ALONE = "a single image: two augmented views of it stand in for query and support; more images help"
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
 
@@ -226,7 +227,7 @@ def read_support(folder: Path, names: list[str] | None, show: Display, format_na
     for notice in support.notices:
         show.note(f"note: {notice}")
     if len(support) == 1:
-        show.note("note: a single image: two augmented views of it stand in for query and support; more images help")
+        show.note(f"note: {ALONE}")
     return support
 
 
