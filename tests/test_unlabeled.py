@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from distillfss.errors import DataError
+from distillfss.io.faults import SeveralFaultsError
 from distillfss.preprocess import at_working_size
 from distillfss.unlabeled import MOST, spread, working_images
 
@@ -62,13 +63,34 @@ def test_grey_arrays_become_rgb():
     assert torch.equal(image[0], image[2])
 
 
+def test_files_of_a_folder_that_cannot_be_read_are_left_out_and_told(tmp_path: Path):
+    good = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for name in ("b.png", "d.png"):
+        Image.fromarray(good).save(tmp_path / name)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "c.png").write_text("no picture")
+    told: list[str] = []
+    for given in (tmp_path, f"{tmp_path}/*.*"):
+        found = working_images(given, 64, left_out=told.append)
+        assert [image.numpy().tolist() for image in found] == [good.transpose(2, 0, 1).tolist()] * 2
+    assert told[0] == told[1]
+    assert told[0].startswith(f"2 of 4 images without annotation, such as {tmp_path / 'a.jpg'}: ")
+    with pytest.raises(DataError, match=r"c\.png"):  # a sequence is as its maker wants it
+        working_images([tmp_path / "b.png", tmp_path / "c.png"], 64)
+    for name in ("b.png", "d.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(SeveralFaultsError) as caught:
+        working_images(tmp_path, 64)
+    assert [fault.path for fault in caught.value.faults] == [tmp_path / "a.jpg", tmp_path / "c.png"]
+
+
 def test_refusals_name_what_is_wrong(tmp_path: Path):
     with pytest.raises(DataError, match="no images without annotation"):
         working_images([], 96)
     with pytest.raises(DataError, match=r"unlabeled\[1\]: "):
         working_images([np.zeros((9, 9, 3), np.uint8), np.zeros((9,), np.uint8)], 96)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
-    for given in (tmp_path, [tmp_path / "bad.png"]):
+    for given in (tmp_path, tmp_path / "bad.png", [tmp_path / "bad.png"]):
         with pytest.raises(DataError, match=r"bad\.png"):
             working_images(given, 96)
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):

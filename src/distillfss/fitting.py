@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from distillfss.segmenter import Picture
 
 SAVE_EVERY_SECONDS = 10.0
+LEFT_OUT = "left out: "
+"""How a message about files begins that could not be read and are not needed."""
 
 
 def fit(
@@ -49,8 +52,8 @@ def fit(
         Settings; the defaults are meant for every data set.
     unlabeled
         Images of the target without annotation (arrays, Pillow images or files), or a folder of them, of which up to
-        100 are learnt from: in more time, a better model (see ``training.self_training``). Never give the images it
-        will be judged by.
+        100 are learnt from: in more time, a better model (see ``training.self_training``). Of a folder, files that
+        cannot be read are left out, which ``progress`` is told. Never give the images it will be judged by.
     state
         File for the state of an unfinished fit. It is written every few seconds, and a fit of the same support with
         the same settings goes on from it, to the same model. It outlives the fit, so that a model that could not be
@@ -85,9 +88,10 @@ def fit(
     keep_freed_memory()
     images: Sequence[Tensor] = ()
     if unlabeled is not None:
-        tell(Progress("prepare", 0, 1, "reading images without annotation"))
+        prepare = partial(Progress, "prepare", 0, 1)
+        tell(prepare("reading images without annotation"))
         size = working_resolution(support, config.size, config.fine_size)
-        images = working_images(unlabeled, size, support.reading)
+        images = working_images(unlabeled, size, support.reading, lambda what: tell(prepare(LEFT_OUT + what)))
     run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image, to_rgb8
+from distillfss.io.faults import raise_faults
 from distillfss.io.files import list_images
 from distillfss.io.special import bands_and_range
 from distillfss.preprocess import at_working_size
@@ -27,7 +28,10 @@ Item = TypeVar("Item")
 
 
 def working_images(
-    images: Sequence[Picture] | str | Path, size: int, reading: Mapping[str, Any] | None = None
+    images: Sequence[Picture] | str | Path,
+    size: int,
+    reading: Mapping[str, Any] | None = None,
+    left_out: Callable[[str], None] = lambda _: None,
 ) -> list[Tensor]:
     """Up to ``MOST`` images, evenly spread over those given, each (3, h, w) uint8 at the working resolution.
 
@@ -39,17 +43,37 @@ def working_images(
         Working resolution.
     reading
         Bands and range that files are to be read with, as ``SupportSet.reading`` has them.
+    left_out
+        Told which files of a folder or pattern could not be read, if there are such.
 
     Raises
     ------
     DataError
-        If there are none, or naming one that is no picture.
+        If there are none, or none can be read; or naming one of a sequence that is no picture.
     """
     if isinstance(images, str | Path):
-        images = list_images(images)
+        return _readable(list_images(images), size, reading, left_out)
     if not len(images):
         raise DataError("there are no images without annotation", cure="Pass some, or none at all: None")
     return [_small(_pixels(images[index], index, reading), size) for index in spread(range(len(images)))]
+
+
+def _readable(
+    paths: Sequence[Path], size: int, reading: Mapping[str, Any] | None, left_out: Callable[[str], None]
+) -> list[Tensor]:
+    """Those that can be read: one bad file among thousands, which nobody picked, is no reason to stop."""
+    found: list[Tensor] = []
+    faults: list[DataError] = []
+    for index, path in enumerate(spread(paths)):
+        try:
+            found.append(_small(_pixels(path, index, reading), size))
+        except DataError as fault:
+            faults.append(fault)
+    if not found:
+        raise_faults(faults)
+    if faults:
+        left_out(f"{len(faults)} of {len(found) + len(faults)} images without annotation, such as {faults[0]}")
+    return found
 
 
 def spread(items: Sequence[Item]) -> list[Item]:

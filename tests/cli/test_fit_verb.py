@@ -113,9 +113,12 @@ def test_fit_killed_twice_goes_on_to_the_same_model(
 ) -> None:
     whole, killed = "whole.safetensors", tmp_path / "killed.safetensors"
     without = make_labelled("without", count=3, seed=70) / "images"
+    (without / "broken.png").write_text("no picture")
     quick = [*QUICK, "--unlabeled", without]
     done = run_cli("fit", support, "--out", whole, *quick)
     assert done.returncode == 0, done.stderr
+    told = f"note: left out: 1 of 4 images without annotation, such as {without / 'broken.png'}: "
+    assert told in done.stderr
     check_summary(done.stdout.splitlines(), whole, ", and 3 without annotation")
 
     state, first = tmp_path / "killed.safetensors.part", tmp_path / "killed.first.safetensors"

@@ -40,6 +40,8 @@ MIRRORED = {"left_right": "left to right", "upside_down": "upside down"}
 ALONE = "a single image: two augmented views of it stand in for query and support; more images help"
 # How the first message of a resumed fit begins.
 RESUMED = "going on"
+# How a message begins that is a notice, see distillfss.fitting.
+LEFT_OUT = "left out: "
 
 NOT_BETTER_THAN_TRIVIAL = 7
 """Exit code of ``--strict``."""
@@ -299,6 +301,9 @@ def training_progress(state: Path, show: Display) -> Callable[[Progress], None]:
 
     def tell(now: Progress) -> None:
         nonlocal begun
+        if now.message.startswith(LEFT_OUT):
+            show.note(f"note: {now.message}")
+            return
         if found and not begun and now.phase in TRAINING:
             begun = True
             if now.message.startswith(RESUMED):
