@@ -26,6 +26,13 @@ def test_as_a_process(run_cli: Callable[..., subprocess.CompletedProcess[str]]) 
     assert "ms for one 384x384 image" in found["forward"]["detail"]
 
 
+@pytest.mark.parametrize(("threads", "said"), [(1, "1 thread on 1 CPU,"), (2, "2 threads on 1 CPU,")])
+def test_threads_and_processors_are_counted(threads: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert said in doctor.check_torch().detail
+
+
 def test_missing_package_fails_with_the_command_that_cures() -> None:
     check = doctor.check_packages(("numpy", "no-such-package-at-all"))
     assert (check.status, check.cure) == ("fail", "pip install no-such-package-at-all")

@@ -6,14 +6,16 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import BrightnessSegmenter, write_pair
+from test_artifact import make_segmenter
 
 from distillfss.class_matching import match_classes
-from distillfss.errors import DataError
+from distillfss.errors import DataError, ModelFileError
 from distillfss.evaluation import evaluate
 from distillfss.support import LabelledFolder, Sample, SupportSet
 
@@ -163,6 +165,19 @@ def test_folder_path_and_support_set_agree(kind: Callable[[Path], object], make_
     result = evaluate(disc, kind(make_labelled(count=2)))  # type: ignore[arg-type]
     assert result.foreground_iou == 1.0
     assert [image.name for image in result.images] == ["disc000", "disc001"]
+
+
+def test_a_models_file_stands_for_the_model(make_labelled: Callable[..., Path], tmp_path: Path) -> None:
+    model, folder = make_segmenter(ways=1, size=64), make_labelled("data", count=2)
+    model.info = replace(model.info, class_names=("disc",))
+    model.class_names = ("disc",)
+    model.save(tmp_path / "m.safetensors")
+    wanted = evaluate(model, folder)
+    assert wanted.own.wrong > 0
+    for given in (tmp_path / "m.safetensors", str(tmp_path / "m.safetensors")):
+        assert evaluate(given, folder).to_dict()["at_own_size"] == wanted.to_dict()["at_own_size"]
+    with pytest.raises(ModelFileError, match=r"none\.safetensors: there is no such file"):
+        evaluate(tmp_path / "none.safetensors", folder)
 
 
 def test_order_of_classes_in_the_folder_does_not_matter(tmp_path: Path) -> None:

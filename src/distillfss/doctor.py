@@ -69,10 +69,12 @@ def check_torch() -> Check:
     except (ImportError, OSError) as error:
         return Check("torch", "fail", f"cannot be imported: {error}", "pip install --force-reinstall torch")
     took = time.perf_counter() - started
-    detail = (
-        f"{torch.__version__}, {torch.get_num_threads()} threads on {os.cpu_count()} CPUs, imported in {took:.1f} s"
-    )
-    return Check("torch", "ok", detail)
+    threads, cpus = _number(torch.get_num_threads(), "thread"), _number(os.cpu_count() or 1, "CPU")
+    return Check("torch", "ok", f"{torch.__version__}, {threads} on {cpus}, imported in {took:.1f} s")
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count} {of}{'s' * (count != 1)}"
 
 
 def check_device() -> Check:

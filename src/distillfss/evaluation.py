@@ -191,7 +191,7 @@ def open_labelled(labelled: str | Path | LabelledFolder | SupportSet | Labelled)
 
 
 def evaluate(
-    segmenter: CanPredict,
+    segmenter: CanPredict | str | Path,
     labelled: str | Path | LabelledFolder | SupportSet | Labelled,
     *,
     progress: Tick | None = None,
@@ -201,9 +201,10 @@ def evaluate(
     Parameters
     ----------
     segmenter
-        A ``Segmenter``, or anything with its ``class_names`` and ``predict``.
+        A ``Segmenter`` or its file, or anything with its ``class_names`` and ``predict``.
     labelled
-        A folder ``images/`` + ``masks/``, or a ``LabelledFolder`` (read one image at a time), or a ``SupportSet``.
+        A folder of annotated images in any format that ``fit`` reads, or a ``LabelledFolder`` (both are read one image
+        at a time), or a ``SupportSet``.
     progress
         Called with (images done, images in all).
 
@@ -211,7 +212,13 @@ def evaluate(
     ------
     DataError
         If the classes do not fit together, or not one pair can be read.
+    ModelFileError
+        If the segmenter's file cannot be loaded.
     """
+    if isinstance(segmenter, str | Path):
+        from distillfss.segmenter import Segmenter
+
+        segmenter = Segmenter.load(segmenter)
     names = tuple(segmenter.class_names)
     data = open_labelled(labelled)
     if hasattr(data, "named_as"):

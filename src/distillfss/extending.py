@@ -213,7 +213,8 @@ def extend(
     Raises
     ------
     UsageError
-        If there is no new class, there would be more than 20, or the model cannot be extended.
+        If there is no new class, there would be more than 20, ``known`` holds none of the model's, or the model cannot
+        be extended.
     FitInterrupted
         On Ctrl-C or SIGTERM, after the state was written.
     """

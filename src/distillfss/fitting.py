@@ -75,9 +75,10 @@ def fit(
     FitInterrupted
         On Ctrl-C or SIGTERM, after the state was written.
     DataError
-        If an image cannot be read.
+        If the support cannot be used (see ``SupportSet.from_folder``), or an image without annotation not be read.
     UsageError
-        If an instant model is asked for of one image, and there is no meta-trained teacher to make it from.
+        If an instant model is asked for of one image, and there is no meta-trained teacher to make it from; or there
+        are images without annotation, and a backbone that does not learn.
     OutputError
         If the state cannot be written, or ``state`` is a file of another kind.
     """

@@ -102,8 +102,8 @@ class Segmenter:
         Parameters
         ----------
         image
-            A path, a PIL image, or an array (H, W) or (H, W, 3), uint8 or uint16. GeoTIFF and DICOM files are read
-            with the bands and the range of values that the model was fitted with.
+            A path, a PIL image, or an array (H, W), (H, W, 3) or, with alpha, (H, W, 4), uint8 or uint16. GeoTIFF and
+            DICOM files are read with the bands and the range of values that the model was fitted with.
         probabilities
             Whether to return class probabilities as well.
 
@@ -310,6 +310,8 @@ class Segmenter:
         ------
         ModelFileError
             If the file is missing, damaged, foreign or too new, or the backbone's weights here are other ones.
+        UsageError
+            If there is no such device here.
         """
         path = Path(path)
         if path.suffix.lower() == ONNX_SUFFIX:

@@ -154,3 +154,6 @@ def test_the_page(run: Run, tmp_path: Path) -> None:
     code, _, err = run("check", tmp_path / "d", "--html", page)
     assert code == 5
     assert "--overwrite" in err
+    code, _, err = run("check", tmp_path / "d", "--html", tmp_path)
+    assert code == 5
+    assert f"{tmp_path}: is a folder. Name a file, such as {page}" in err

@@ -56,7 +56,7 @@ def command(
     if out is not None and not fix:
         raise UsageError("--out is the folder for the repaired copy", cure="Add --fix")
     if html is not None:
-        options.check_new_file(html, overwrite)
+        options.check_new_file(html, overwrite, "report.html")
     target = (out or folder.with_name(f"{folder.absolute().name}-fixed")) if fix else None
     if target is not None:
         _check_target(target, folder)

@@ -57,7 +57,7 @@ def command(
     out = model.with_suffix(".onnx") if out is None else out
     if out == model:
         raise UsageError("this is an ONNX file already", cure="Give the .safetensors file of `fit`", path=model)
-    options.check_new_file(out, overwrite)
+    options.check_new_file(out, overwrite, "model.onnx")
     with display() as show:
         show.update("loading PyTorch")
         from distillfss.export.exporting import check_packages, export_onnx

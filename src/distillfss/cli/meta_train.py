@@ -32,7 +32,13 @@ PHASES = {"features": "encoding views", "train": "training", "validate": "valida
     "--episodes", type=click.IntRange(1), default=DEFAULTS.episodes, show_default=True, help="Episodes per step."
 )
 @click.option("--shots", type=click.IntRange(1, 20), default=DEFAULTS.max_shots, show_default=True, help="Most shots.")
-@click.option("--size", type=int, default=DEFAULTS.size, show_default=True, help="Side of the views in pixels.")
+@click.option(
+    "--size",
+    type=int,
+    default=DEFAULTS.size,
+    show_default=True,
+    help="Side of the views in pixels: a multiple of 32 from 64 to 1024.",
+)
 @click.option("--views", type=float, default=DEFAULTS.views, show_default=True, help="Augmented views per image.")
 @click.option(
     "--synthetic", type=click.IntRange(0), default=DEFAULTS.synthetic, show_default=True, help="Synthetic scenes."
@@ -44,14 +50,32 @@ PHASES = {"features": "encoding views", "train": "training", "validate": "valida
     show_default=True,
     help="Share of the episodes drawn from them.",
 )
-@click.option("--learning-rate", type=float, default=DEFAULTS.learning_rate, show_default=True)
-@click.option("--validate-every", type=click.IntRange(1), default=DEFAULTS.validate_every, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=float,
+    default=DEFAULTS.learning_rate,
+    show_default=True,
+    help="Peak learning rate of AdamW.",
+)
+@click.option(
+    "--validate-every",
+    type=click.IntRange(1),
+    default=DEFAULTS.validate_every,
+    show_default=True,
+    help="Steps from one look at the held-out classes to the next.",
+)
+@options.seed
 @options.device
 @click.option(
     "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on the CPU, or GPUs."
 )
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Of the computation; auto takes bf16 on GPUs that have it.",
+)
 @click.option("--cache", type=options.PATH, help="Folder for frozen features; kept for the next run. [OUT.cache]")
 @click.option("--cache-gb", type=float, default=16.0, show_default=True, help="Most that the cache may take.")
 @click.option("--fresh", is_flag=True, help="Start over, even if an earlier run was stopped half-way.")
@@ -112,7 +136,7 @@ def command(
     if out.suffix != SUFFIX and not out.is_dir():  # the card, or the curve, may have that very name
         cure = f"Name it so, such as {out.with_name(out.stem + SUFFIX)}"
         raise UsageError(f"the name of the teacher does not end in {SUFFIX}", path=out, cure=cure)
-    options.check_new_file(out, overwrite)
+    options.check_new_file(out, overwrite, "teacher.safetensors")
     state = out.with_name(out.name + ".part")
     card, curve = out.with_suffix(".md"), out.with_suffix(".png")
     options.check_new_file(card, overwrite)

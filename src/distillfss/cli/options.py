@@ -106,10 +106,13 @@ def path_argument(name: str) -> Callable[[Command], Command]:
     return click.argument(name, type=PATH)
 
 
-def check_new_file(path: Path, overwrite: bool) -> None:
-    """Before any work: refuse a file that exists, make its folder, and prove that it can be written to."""
+def check_new_file(path: Path, overwrite: bool, usual: str = "model.safetensors") -> None:
+    """Before any work: refuse a file that exists, make its folder, and prove that it can be written to.
+
+    ``usual`` is the name that is proposed where the path is a folder.
+    """
     if path.is_dir():
-        raise OutputError("is a folder", cure=f"Name a file, such as {path / 'model.safetensors'}", path=path)
+        raise OutputError("is a folder", cure=f"Name a file, such as {path / usual}", path=path)
     if path.exists() and not overwrite:
         raise OutputError("exists already", cure="Choose another name or add --overwrite", path=path)
     make_folder(path.parent)
