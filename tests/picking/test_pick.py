@@ -74,6 +74,14 @@ def test_what_is_annotated_is_not_picked_again_and_its_kind_comes_last(folder):
     assert not {"stripes00", "stripes01"} & {p.path.stem for p in rest.picks}
 
 
+def test_nothing_is_picked_where_all_is_annotated_already(folder):
+    have = [draw(kind, number) for kind, count in KINDS.items() for number in range(count)]
+    with pytest.raises(DataError, match=r"all of the images are annotated already\. Give more images"):
+        pick(folder, 2, annotated=have)
+    (last,) = pick(folder, 2, annotated=have[:-1]).picks
+    assert last.path.name == "plain04.png"
+
+
 class Doubtful:
     """Sure of everything but of dark images with bright blobs."""
 

@@ -138,7 +138,7 @@ def pick(
     Raises
     ------
     DataError
-        No images, or none that can be read.
+        No images, none that can be read, or all of them are annotated already.
     UsageError
         ``count`` below 1.
     """
@@ -163,12 +163,15 @@ def pick(
     points = comparable(descriptors, network.layers)
     points, covered = points[: len(known)], points[len(known) :]
     twins, strangers = twins_and_strangers(points, thumbnails[: len(known)])
-    allowed = np.ones(len(known), bool)
+    fresh = squared_distances(points, covered).min(1) > 1e-4 if len(covered) else np.ones(len(known), bool)
+    if not fresh.any():
+        raise DataError(
+            "all of the images are annotated already", cure="Give more images, or leave some out of those annotated"
+        )
+    allowed = fresh.copy()
     allowed[[*twins, *strangers]] = False
-    if len(covered):
-        allowed &= squared_distances(points, covered).min(1) > 1e-4
-    if not allowed.any():  # nothing but strangers, or all annotated: better those than nothing
-        allowed[:] = True
+    if not allowed.any():  # nothing but strangers: better those than nothing
+        allowed = fresh
     doubts = None if model is None else _doubts(model, known, read, tell)
     chosen = medoids(
         points,
