@@ -55,6 +55,8 @@ def test_rescaled_values_and_a_range_in_hounsfield_units() -> None:
     np.testing.assert_allclose(grey(image), np.clip((units + 200) / 500 * 255, 0, 255), atol=0.51)
     assert image.notices == []
     assert "holds no window" in DicomImage(FILES / "CT_small.dcm").notices[0]
+    said = '; --range of predict, or "range" in meta.json beside annotated images, chooses the values'
+    assert DicomImage(FILES / "CT_small.dcm").notices[0].endswith(said)
 
 
 def test_monochrome1_is_shown_as_its_negative(tmp_path: Path) -> None:

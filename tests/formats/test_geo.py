@@ -139,6 +139,8 @@ def test_choice_of_bands(tmp_path: Path, asked: tuple[int, ...] | None, taken: t
     with RasterSource(path, asked) as source:
         pixels = source.read(3, 7, 100, 90).pixels
         assert bool(source.notices) == (asked is None)
+        how = '; --bands of predict, or "bands" in meta.json beside annotated images, chooses others'
+        assert all(notice.endswith(how) for notice in source.notices)
     for channel, band in enumerate(taken):
         np.testing.assert_array_equal(pixels[:, :, channel], bands[band - 1, 3:103, 7:97])
 
@@ -205,6 +207,7 @@ def test_sixteen_bits_are_stretched_as_those_of_pictures_are(tmp_path: Path) -> 
         pixels = source.read(0, 0, 150, 200).pixels
         low, high = source.value_range or (0, 0)
         assert f"values {low:g} to {high:g}" in source.notices[0]
+        assert '; --range of predict, or "range" in meta.json beside annotated images, chooses' in source.notices[0]
     difference = pixels.astype(int) - stretch_to_8bit(np.moveaxis(bands, 0, -1))
     assert np.abs(difference).max() <= 1
     assert np.mean(difference == 0) > 0.99

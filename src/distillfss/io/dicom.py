@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from distillfss.errors import DataError
 from distillfss.io.extras import optional
 from distillfss.io.geo import stretch
+from distillfss.io.legend import chosen_by
 from distillfss.io.limits import limits
 from distillfss.io.opening import too_many_pixels
 from distillfss.io.pixels import PERCENTILES
@@ -74,8 +75,8 @@ class DicomImage:
             raise too_many_pixels(self.path, self.shape[1], self.shape[0])
         if value_range is None and self._is_grey and not self._window(0) and not self._voi_table(0):
             self.notices.append(
-                f"{self.path}: holds no window, so every frame was stretched from its 0.1 to its 99.9 percentile; give "
-                "--range to choose the values"
+                f"{self.path}: holds no window, so every frame was stretched from its 0.1 to its 99.9 percentile; "
+                f"{chosen_by('range')} chooses the values"
             )
 
     def _check(self) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distillfss.errors import DataError, UsageError
 from distillfss.io.extras import optional
+from distillfss.io.legend import chosen_by
 from distillfss.io.limits import limits
 from distillfss.io.opening import quiet, too_many_pixels
 from distillfss.io.pixels import PERCENTILES
@@ -128,8 +129,8 @@ class RasterSource:
         if value_range is None and not as_they_are:
             low, high = self.value_range or (0, 0)
             self.notices.append(
-                f"{self.path}: values {low:g} to {high:g} (its 0.1 and 99.9 percentiles) were stretched to 8 bit; give "
-                "--range to choose them, and for several files that are to be seen alike"
+                f"{self.path}: values {low:g} to {high:g} (its 0.1 and 99.9 percentiles) were stretched to 8 bit; "
+                f"{chosen_by('range')} chooses them, also for several files that are to be seen alike"
             )
 
     def _usual_bands(self, colours: list[str]) -> tuple[int, ...]:
@@ -140,8 +141,8 @@ class RasterSource:
         if len(seen) > 3:
             named = ", ".join(map(str, taken))
             self.notices.append(
-                f"{self.path}: {len(seen)} bands, of which {named} were taken as red, green and blue; give --bands to "
-                "choose others"
+                f"{self.path}: {len(seen)} bands, of which {named} were taken as red, green and blue; "
+                f"{chosen_by('bands')} chooses others"
             )
         return taken
 

@@ -71,6 +71,11 @@ def read_legend(folder: Path) -> Legend:
     return Legend(foreground_names(names, path), ignore is not None, bands, value_range)
 
 
+def chosen_by(what: str) -> str:
+    """For people: how ``bands`` or ``range`` are said, which readers of a file cannot know: of what it is a part."""
+    return f'--{what} of predict, or "{what}" in {META} beside annotated images,'
+
+
 def _bands(given: Any, path: Path) -> tuple[int, ...] | None:
     if given is None:
         return None
