@@ -453,7 +453,17 @@ def test_more_than_twenty_classes() -> None:
 def test_images_read_with_other_bands_than_the_models(old: Segmenter) -> None:
     support = third_class()
     support.reading = {"bands": [4, 3, 2]}
-    with pytest.raises(UsageError, match="were read with"):
+    with pytest.raises(UsageError, match=r'with "bands": \[4, 3, 2\], .* neither bands nor a range.*out of meta\.json'):
+        new_classes(old, support)
+
+
+def test_images_read_without_the_bands_of_the_models(old: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(old, "summary", {"reading": {"bands": [4, 3, 2], "range": [0.0, 3000.0]}})
+    (said,) = new_classes(old, third_class()).notices
+    assert 'read with "bands": [4, 3, 2], "range": [0.0, 3000.0], which the new ones are not' in said
+    support = third_class()
+    support.reading = {"bands": [1]}
+    with pytest.raises(UsageError, match=r'with "bands": \[1\], .*with "bands": \[4, 3, 2\].*Let meta\.json say'):
         new_classes(old, support)
 
 

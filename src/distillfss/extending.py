@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -144,11 +145,20 @@ def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
     theirs = model.summary.get("reading") or {}
     if support.reading and support.reading != theirs:
         raise UsageError(
-            f"the new images were read with {support.reading}, those of the model with {theirs or 'the usual ones'}",
-            cure="Name the model's bands and range in meta.json",
+            f"the new images were read with {_in_json(support.reading)}, those of the model with "
+            f"{_in_json(theirs) or 'neither bands nor a range'}",
+            cure="Let meta.json say what the model's did" if theirs else "Take them out of meta.json",
             path=support.folder,
         )
-    return [f"the model's images were read with {theirs}, the new ones are not"] if theirs != support.reading else []
+    if theirs == support.reading:
+        return []
+    said = f"the model's images were read with {_in_json(theirs)}, which the new ones are not"
+    return [f"{said}; if they are maps or scans, meta.json should say so"]
+
+
+def _in_json(reading: Any) -> str:
+    """Bands and range as ``meta.json`` holds them."""
+    return json.dumps(reading)[1:-1]
 
 
 def check_extendable(model: Segmenter) -> None:
