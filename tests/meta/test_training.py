@@ -215,7 +215,7 @@ def test_a_teacher_by_a_name_that_its_card_or_curve_would_take(sources, tmp_path
 
 def test_a_teacher_by_the_name_of_a_folder(sources, capsys):
     assert main(words(sources, Path())) == 5
-    assert ".: is a folder. Name a file, such as model.safetensors" in capsys.readouterr().err
+    assert ".: is a folder. Name a file, such as teacher.safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("processes", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGTERM, 143)])
