@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from distillfss import Segmenter, __version__
 from distillfss.backbones import Backbone, Layer
+from distillfss.cli.export import _print
 from distillfss.errors import DataError, ExportError, UsageError
 from distillfss.export import checking, exporting
-from distillfss.export.exporting import export_onnx
+from distillfss.export.exporting import ExportReport, export_onnx
 from distillfss.export.format import IR_VERSION, OPSET
 from distillfss.export.frame import framed
 from distillfss.export.half import with_half_weights
@@ -375,3 +376,13 @@ def test_a_class_beside_one_that_draws_details(tmp_path: Path, two_with_details:
     served = Segmenter.load(tmp_path / "parts.onnx")
     for image in (picture(90, 120), picture(64, 200)):
         torch.testing.assert_close(served.logits(image), model.logits(image), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("lost", "said"), [(0.234, "0.23 points of IoU lost"), (-1.96, "1.96 points of IoU gained")])
+def test_what_8_bits_change_is_said_in_words(
+    lost: float, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"0" * 200_000)
+    checks = {"fp32": {}, "int8": {"layers": "all convolutions", "lost": lost, "images": 5, "model": 80.0}}
+    _print(ExportReport(tmp_path / "m.onnx", 200_000, "int8", 18, checks))
+    assert f"checked    all convolutions, {said} on 5 images" in capsys.readouterr().out

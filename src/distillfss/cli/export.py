@@ -75,8 +75,9 @@ def _print(report: ExportReport) -> None:
     click.echo(f"model      {report.path} ({options.megabytes(report.path)}, {report.precision}, opset {report.opset})")
     exact = report.checks.get(report.precision, report.checks["fp32"])
     if report.precision == "int8":
+        change = f"{abs(exact['lost']):.2f} points of IoU {'gained' if exact['lost'] < 0 else 'lost'}"
         shown = (
-            f"{exact['layers']}, {exact['lost']:.2f} points of IoU lost on {exact['images']} images"
+            f"{exact['layers']}, {change} on {exact['images']} images"
             if exact["model"] is not None
             else f"{exact['layers']}, {exact['twins']:.2f} % IoU with the float32 masks of {exact['images']} images"
         )
