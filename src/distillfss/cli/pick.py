@@ -153,7 +153,7 @@ def _print(selection: Selection, asked: int, out: Path | None, support: Path | N
     click.echo("; ".join(said), err=True)
     twins = [f"{a} (of {b.name})" for a, b in selection.twins]
     for what, names in (
-        ("near-duplicates, not picked", twins),
+        (f"near-duplicate{'s' if len(twins) > 1 else ''}, not picked", twins),
         ("unlike all others, not picked: do they belong here?", [str(path) for path in selection.strangers]),
         ("could not be read", [f"{path}: {reason}" for path, reason in selection.failed]),
     ):
