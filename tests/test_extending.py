@@ -21,10 +21,13 @@ from distillfss import FitConfig, Segmenter, SupportSet, extend
 from distillfss.errors import FitInterrupted, ModelFileError, UsageError
 from distillfss.extending import GIVE_WAY, config_for, joined, new_classes
 from distillfss.extension_effects import effects
+from distillfss.fit_preparation import Progress
 from distillfss.fit_run import FitRun
+from distillfss.fitting import Resumed
 from distillfss.io.labelled import Sample
 from distillfss.models.composite import StudentParts, side_by_side
 from distillfss.models.student import Student
+from distillfss.notices import Notice, NoticeKind
 from distillfss.preprocess import at_working_size
 from distillfss.quality.strangeness import MARGIN, strangeness
 
@@ -430,6 +433,16 @@ def test_classes_that_the_model_knows_need_no_pixel(old: Segmenter) -> None:
     found = new_classes(old, given)
     assert (found.known, found.support.class_names) == (("class_1", "class_2"), ("rust",))
     assert found.notices == found.support.notices == ()
+    assert new_classes(old, given.subset([0])).support.notices == ()
+
+
+def test_notices_are_chosen_by_their_kind_whatever_they_say(old: Segmenter) -> None:
+    """A folder may be called as it pleases."""
+    about_a_folder = "so the model will never find it/images/a.png: 16-bit values were stretched"
+    samples = third_class().samples
+    given = SupportSet(samples, ("rust",), [about_a_folder, Notice("of class_1 nothing", NoticeKind.NEVER_FOUND)])
+    assert given.notices == (about_a_folder, "of class_1 nothing")
+    assert new_classes(old, given).support.notices == (about_a_folder,)
 
 
 @pytest.mark.parametrize(("name", "alike"), [("Class_1", "class_1"), ("class 2", "class_2"), ("class_3", None)])
@@ -498,15 +511,16 @@ def test_a_stopped_extension_goes_on_to_the_same_model(old: Segmenter, extended:
     state = tmp_path / "m.part"
     with pytest.raises(FitInterrupted, match="same command again"):
         extend(old, third_class(), QUICK, state=state, progress=stop)
-    seen: list[str] = []
-    resumed = extend(old, third_class(), QUICK, state=state, progress=lambda p: seen.append(p.message))
-    assert any(message.startswith("going on at step") for message in seen)
+    seen: list[Progress] = []
+    resumed = extend(old, third_class(), QUICK, state=state, progress=seen.append)
+    (going_on,) = (told for told in seen if isinstance(told, Resumed))
+    assert going_on.message.startswith("going on at step")
     for image in IMAGES:
         assert torch.equal(resumed.logits(image), extended.logits(image))
     other = old.without("class_2")  # the same images beside another model are another piece of work
     seen.clear()
-    extend(other, third_class(), QUICK, state=state, progress=lambda p: seen.append(p.message))
-    assert not any(message.startswith("going on") for message in seen)
+    extend(other, third_class(), QUICK, state=state, progress=seen.append)
+    assert not any(isinstance(told, Resumed) for told in seen)
 
 
 def test_figures_of_an_extension_by_hand() -> None:

@@ -25,6 +25,7 @@ from PIL import Image
 
 from distillfss.errors import DataError, UsageError
 from distillfss.io.faults import SeveralFaultsError
+from distillfss.notices import NoticeKind
 from distillfss.support import LabelledFolder, SupportSet
 
 BOTH = {"classes": ["background", "crop", "weed"]}
@@ -374,7 +375,9 @@ def test_class_without_a_pixel(folder: Path) -> None:
     support = SupportSet.from_folder(folder, ["crop", "weed", "stone"])
     assert support.class_names == ("crop", "weed", "stone")
     assert support.shots()["stone"] == 0
-    assert any("no pixel of stone in any mask, so the model will never find it" in note for note in support.notices)
+    (said,) = (remark.text for remark in support.remarks if remark.kind is NoticeKind.NEVER_FOUND)
+    assert "no pixel of stone in any mask, so the model will never find it" in said
+    assert said in support.notices
     assert LabelledFolder.open(folder, ["crop", "weed", "stone"])[0].name == "a"  # fine to evaluate on
     root = make_folder(folder / "gap", {"a": two_classes(24, 32, 1, 3)})
     support = SupportSet.from_folder(root)

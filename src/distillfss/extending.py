@@ -20,9 +20,10 @@ from distillfss.io.labelled import Sample
 from distillfss.metrics import IGNORE
 from distillfss.model_info import MAX_CLASSES
 from distillfss.models.composite import draws_details, members_of, side_by_side
+from distillfss.notices import NoticeKind
 from distillfss.runtime import keep_freed_memory
 from distillfss.segmenter import Segmenter
-from distillfss.support import NEVER_FOUND, SupportSet
+from distillfss.support import SupportSet
 
 EXTENDABLE = "distillfss"
 SHARE_OF_STEPS = 0.75
@@ -109,8 +110,8 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
         more, said = _what_is_not_new(model, given)
         samples += more
         notices += said
-    said = [notice for notice in support.notices if NEVER_FOUND not in notice]
-    return NewClasses(SupportSet(samples, fresh, said, support.reading, support.folder), old, tuple(notices))
+    remarks = [remark for remark in support.remarks if remark.kind is not NoticeKind.NEVER_FOUND]
+    return NewClasses(SupportSet(samples, fresh, remarks, support.reading, support.folder), old, tuple(notices))
 
 
 def _alike(name: str, names: Sequence[str]) -> str | None:

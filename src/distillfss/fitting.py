@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from distillfss.segmenter import Picture
 
 SAVE_EVERY_SECONDS = 10.0
-LEFT_OUT = "left out: "
-"""How a message about files begins that could not be read and are not needed."""
+
+
+@dataclass(frozen=True)
+class FilesLeftOut(Progress):
+    """Told once, where files could not be read and are not needed; the message says which."""
+
+
+@dataclass(frozen=True)
+class Resumed(Progress):
+    """Told once, where a fit goes on from the state of an earlier run."""
 
 
 def fit(
@@ -53,13 +61,14 @@ def fit(
     unlabeled
         Images of the target without annotation (arrays, Pillow images or files), or a folder of them, of which up to
         100 are learnt from: in more time, a better model (see ``training.self_training``). Of a folder, files that
-        cannot be read are left out, which ``progress`` is told. Never give the images it will be judged by.
+        cannot be read are left out, which ``progress`` is told by a ``FilesLeftOut``. Never give the images it will be
+        judged by.
     state
         File for the state of an unfinished fit. It is written every few seconds, and a fit of the same support with
         the same settings goes on from it, to the same model. It outlives the fit, so that a model that could not be
         saved (a full disk) is not lost; remove it once the model is saved.
     progress
-        Called before the first step and after every one.
+        Called before the first step and after every one; with a ``Resumed`` where the fit goes on from ``state``.
     first_model
         Called once, after a quarter of the time, with what the student is when it takes over from the teacher: not
         as good as it will be, without an estimate, but a model. Not called for an instant model, or by a run that
@@ -89,10 +98,14 @@ def fit(
     keep_freed_memory()
     images: Sequence[Tensor] = ()
     if unlabeled is not None:
-        prepare = partial(Progress, "prepare", 0, 1)
-        tell(prepare("reading images without annotation"))
+        tell(Progress("prepare", 0, 1, "reading images without annotation"))
         size = working_resolution(support, config.size, config.fine_size)
-        images = working_images(unlabeled, size, support.reading, lambda what: tell(prepare(LEFT_OUT + what)))
+        images = working_images(
+            unlabeled,
+            size,
+            support.reading,
+            lambda what: tell(FilesLeftOut("prepare", 0, 1, f"left out: {what}")),
+        )
     run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)
     return run.segmenter()
@@ -110,7 +123,8 @@ def run_to_the_end(
     fingerprint = run.fingerprint()
     if path is not None and (found := load_state(path, fingerprint)) is not None:
         run.restore(found)
-        tell(run.progress(f"going on at step {run.steps_done} of {run.steps_in_all}"))
+        where = run.progress(f"going on at step {run.steps_done} of {run.steps_in_all}")
+        tell(Resumed(where.phase, where.step, where.steps, where.message))
     with graceful_interrupt() as interrupt:
         saved = time.perf_counter()
         while not run.done:

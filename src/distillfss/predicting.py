@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError
+from distillfss.notices import NoticeKind
 from distillfss.outputs.base import Output, Segmented
 from distillfss.outputs.scale import PixelArea, pixel_area
 from distillfss.overlapping import overlap
@@ -105,11 +106,12 @@ class Picture:
 
 def read_picture(file: Path, *, scale: bool = False) -> Picture:
     """From file to pixels; runs in a reading thread."""
-    from distillfss.io.decode import FIRST_ONLY, read_image
+    from distillfss.io.decode import read_image
 
     image = read_image(file)
     # without the path, which of an image from elsewhere is that of a passing copy
-    notices = tuple(notice.removeprefix(f"{file}: ") for notice in image.notices if FIRST_ONLY in notice)
+    unread = (notice for notice in image.remarks if notice.kind is NoticeKind.FIRST_ONLY)
+    notices = tuple(notice.text.removeprefix(f"{file}: ") for notice in unread)
     return Picture(image.pixels, pixel_area(file) if scale else None, notices)
 
 

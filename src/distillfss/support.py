@@ -40,12 +40,11 @@ from distillfss.io.legend import (
 from distillfss.io.masks import IGNORE, mask_from_array
 from distillfss.io.pairs import Drawn, Pair, with_image
 from distillfss.metrics import resize_mask
+from distillfss.notices import Notice, NoticeKind, as_notice, texts
 
 __all__ = ["LabelledFolder", "Sample", "SupportSet"]
 
 
-NEVER_FOUND = "so the model will never find it"
-"""What is said of a class without a pixel; not true of an extension, whose model may know the class."""
 MAX_KEPT_PIXELS = 2048 * 2048
 """A photograph is kept at no more than the largest working resolution: 80 of them must not fill the memory."""
 
@@ -74,6 +73,8 @@ class SupportSet:
         1 to 20 foreground classes.
     notices
         One line per thing that was converted or assumed.
+    remarks
+        The same with their kinds, for code that has to choose among them.
     reading
         How GeoTIFF and DICOM images were read, as ``meta.json`` says: ``bands`` and ``range``, where given.
     folder
@@ -89,7 +90,7 @@ class SupportSet:
         self,
         samples: Sequence[Sample],
         class_names: Sequence[str],
-        notices: Sequence[str] = (),
+        notices: Sequence[Notice | str] = (),
         reading: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -97,7 +98,7 @@ class SupportSet:
         if not self.samples:
             raise DataError("there is no annotated image", cure="Take at least one image with its mask")
         self.class_names = tuple(class_names)
-        self.notices = tuple(notices)
+        self.remarks = tuple(as_notice(notice) for notice in notices)
         self.reading = dict(reading or {})
         self.folder = folder
 
@@ -120,7 +121,7 @@ class SupportSet:
         faults, legend = list(annotations.faults), annotations.legend
         remarked: list[Drawn] = []
         read: list[tuple[Pair, Sample]] = []
-        notices = opening_notices(root, annotations)
+        notices: list[Notice | str] = [*opening_notices(root, annotations)]
         empty = np.zeros((0, 0), np.uint8)
         for pair in annotations.pairs:
             try:
@@ -173,7 +174,7 @@ class SupportSet:
         told: list[str],
         legend: Legend,
         faults: list[DataError],
-        notices: list[str],
+        notices: list[Notice | str],
         root: Path | None,
     ) -> SupportSet:
         """Settle what the mask values mean and refuse what cannot be learnt.
@@ -215,9 +216,8 @@ class SupportSet:
         absent = [name for value, name in enumerate(names, start=1) if value not in present]
         if absent:
             # Left out, it would renumber the classes after it; kept, the numbers in every mask keep their meaning.
-            notices.append(
-                f"{where}: no pixel of {', '.join(absent)} in any mask, {NEVER_FOUND}; annotate an image that shows it"
-            )
+            none = f"{where}: no pixel of {', '.join(absent)} in any mask, so the model will never find it"
+            notices.append(Notice(f"{none}; annotate an image that shows it", NoticeKind.NEVER_FOUND))
         for each, mask in zip(values, told, strict=True):
             if not set(each) - {0, IGNORE}:
                 problem, cure = without_foreground(each)
@@ -225,6 +225,10 @@ class SupportSet:
         reading = {"bands": legend.bands and list(legend.bands), "range": legend.value_range and [*legend.value_range]}
         reading = {key: value for key, value in reading.items() if value is not None}
         return cls(samples, names, notices, reading, root)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return texts(self.remarks)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -252,7 +256,7 @@ class SupportSet:
         Raises ``DataError`` if there is none among them.
         """
         chosen = [self.samples[index] for index in indices]
-        return SupportSet(chosen, self.class_names, self.notices, self.reading, self.folder)
+        return SupportSet(chosen, self.class_names, self.remarks, self.reading, self.folder)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over class names, pixels and masks in their order, not over file names."""

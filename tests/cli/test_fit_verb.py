@@ -22,8 +22,11 @@ from safetensors.numpy import load_file
 from distillfss import FitConfig, SupportSet, fit
 from distillfss.artifact import read_model
 from distillfss.cli import main
-from distillfss.cli.fit import BACKBONE_NAMES, PHASES, is_first_model
+from distillfss.cli.display import Display
+from distillfss.cli.fit import BACKBONE_NAMES, PHASES, is_first_model, training_progress
 from distillfss.errors import OutputError
+from distillfss.fit_preparation import Progress
+from distillfss.fitting import FilesLeftOut, Resumed
 
 Process = subprocess.CompletedProcess[str]
 RunCli = Callable[..., Process]
@@ -106,6 +109,29 @@ def test_fit_predict_evaluate(
     assert done.returncode == 0, done.stderr
     assert 0 <= json.loads(done.stdout)["foreground_iou"] <= 1
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (Resumed("transfer", 3, 9, "once more"), "going on from {state} at step 3 of 9"),
+        (Progress("transfer", 3, 9, "going on"), "{state} is of other images or settings: starting over"),
+    ],
+    ids=["resumed", "fresh"],
+)
+def test_what_is_told_goes_by_its_kind_not_by_its_words(
+    first: Progress, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "m.part"
+    state.touch()
+    with Display() as show:
+        tell = training_progress(state, show)
+        tell(FilesLeftOut("prepare", 0, 1, "b.png is broken"))
+        tell(Progress("prepare", 0, 1, "left out: nothing"))
+        tell(first)
+        tell(replace(first, step=4))
+    notes = [line for line in capsys.readouterr().err.splitlines() if line not in PHASES.values()]
+    assert notes == ["note: b.png is broken", said.format(state=state)]
 
 
 def test_fit_killed_twice_goes_on_to_the_same_model(

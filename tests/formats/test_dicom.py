@@ -24,6 +24,7 @@ from distillfss.formats.options import FormatOptions
 from distillfss.io.decode import read_image
 from distillfss.io.dicom import DicomImage, through_window
 from distillfss.io.kinds import Kind, kind_of
+from distillfss.notices import NoticeKind
 
 FILES = Path(str(get_testdata_file("MR_small.dcm"))).parent
 
@@ -307,3 +308,4 @@ def test_training_reads_the_first_frame(tmp_path: Path) -> None:
     image = read_image(path)
     np.testing.assert_array_equal(image.pixels, DicomImage(path).frame(0))
     assert "holds 2 frames, only the first was read" in image.notices[0]
+    assert [remark.kind for remark in image.remarks] == [NoticeKind.FIRST_ONLY]

@@ -33,6 +33,7 @@ def test_a_page_of_masks_for_every_page(tmp_path: Path) -> None:
         assert (image.getpalette() or [])[3:6] == [230, 159, 0]
     assert done.pixels["b"] == int((values >= 200).sum())
     assert done.details == {"pages": 5}
+    assert done.notices == []  # not that only the first page was read
 
 
 def test_sixteen_bits_are_stretched_page_by_page_as_single_pictures_are(tmp_path: Path) -> None:

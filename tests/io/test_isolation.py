@@ -24,6 +24,7 @@ from distillfss.errors import DataError, UsageError
 from distillfss.io import decode, isolation
 from distillfss.io.decode import read_image
 from distillfss.io.masks import read_mask
+from distillfss.notices import NoticeKind
 from distillfss.predicting import predict_images
 
 RGB = random_rgb()
@@ -33,6 +34,7 @@ SABOTAGE = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[2])
 from distillfss.io import worker
+from distillfss.notices import Notice
 real = worker.OPERATIONS["image"]
 def broken(file):
     pixels, notes = real(file)
@@ -95,13 +97,17 @@ def test_pictures_are_decoded_in_another_process(good: Path, monkeypatch: pytest
 def test_here_and_there_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = (np.arange(600).reshape(20, 30) * 100).astype(np.uint16)
     paths = [saved(tmp_path / "deep.png", deep), saved(tmp_path / "a.webp", RGB), tmp_path / "broken.png"]
+    film = tmp_path / "film.gif"
+    Image.fromarray(RGB).save(film, save_all=True, append_images=[Image.fromarray(255 - RGB)])
     paths[2].write_bytes(paths[0].read_bytes()[:90])
     mask = saved(tmp_path / "mask.png", (RGB[..., 0] % 3).astype(np.uint8))
     outcomes = []
     for isolate in "10":
         monkeypatch.setenv("DISTILLFSS_ISOLATE", isolate)
-        decoded = [read_image(path) for path in paths[:2]]
-        outcomes.append(([(d.pixels.tolist(), d.notices) for d in decoded], str(refused(paths[2])), read_mask(mask)))
+        decoded = [read_image(path) for path in (*paths[:2], film)]
+        outcomes.append(([(d.pixels.tolist(), d.remarks) for d in decoded], str(refused(paths[2])), read_mask(mask)))
+        kinds = [[remark.kind for remark in d.remarks] for d in decoded]
+        assert kinds == [[NoticeKind.OTHER], [], [NoticeKind.FIRST_ONLY]]
     assert outcomes[0][:2] == outcomes[1][:2]
     np.testing.assert_array_equal(outcomes[0][2], outcomes[1][2])
     np.testing.assert_array_equal(outcomes[0][2], RGB[..., 0] % 3)
@@ -118,7 +124,8 @@ def test_here_and_there_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("import numpy; numpy.ones(1 << 37)", "not enough memory"),
         ("pixels = pixels[None]", "an impossible answer"),  # of a worker that was taken over
         ("pixels = pixels[:0]", "an impossible answer"),
-        ("notes = ['x' * 100_000]", "an impossible answer"),
+        ("notes = [Notice('x' * 100_000)]", "an impossible answer"),
+        ("notes = [Notice('x', type('Foreign', (), {'value': 'news'}))]", "an impossible answer"),
     ],
 )
 def test_a_crash_costs_one_picture(

@@ -14,6 +14,7 @@ from distillfss.cli.display import Display, display
 from distillfss.cli.fit import ALONE, STATE_BYTES, training_progress
 from distillfss.config import FitConfig
 from distillfss.errors import OutputError, UsageError
+from distillfss.notices import NoticeKind
 from distillfss.segmenter import ONNX_SUFFIX
 
 if TYPE_CHECKING:
@@ -180,12 +181,12 @@ def _learn(
 
 def _read(folder: Path, names: list[str] | None, format_name: str, show: Display) -> SupportSet:
     """Annotated images; what is to be said of them is shown, but for classes without a pixel, which may be known."""
-    from distillfss.support import NEVER_FOUND, SupportSet
+    from distillfss.support import SupportSet
 
     support = SupportSet.from_folder(folder, classes=names, format=format_name)
-    for notice in support.notices:
-        if NEVER_FOUND not in notice:
-            show.note(f"note: {notice}")
+    for remark in support.remarks:
+        if remark.kind is not NoticeKind.NEVER_FOUND:
+            show.note(f"note: {remark.text}")
     return support
 
 

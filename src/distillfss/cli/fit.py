@@ -38,10 +38,6 @@ TRAINING = ("transfer", "validate", "distill", "adapt", "self-train")
 # What the summary of a model says of mirrored views, in words.
 MIRRORED = {"left_right": "left to right", "upside_down": "upside down"}
 ALONE = "a single image: two augmented views of it stand in for query and support; more images help"
-# How the first message of a resumed fit begins.
-RESUMED = "going on"
-# How a message begins that is a notice, see distillfss.fitting.
-LEFT_OUT = "left out: "
 
 NOT_BETTER_THAN_TRIVIAL = 7
 """Exit code of ``--strict``."""
@@ -297,16 +293,18 @@ def run_fit(
 
 def training_progress(state: Path, show: Display) -> Callable[[Progress], None]:
     """What ``fit`` and ``extend`` tell, shown; whether an earlier run goes on is said once."""
+    from distillfss.fitting import FilesLeftOut, Resumed
+
     found, begun = state.exists(), False
 
     def tell(now: Progress) -> None:
         nonlocal begun
-        if now.message.startswith(LEFT_OUT):
+        if isinstance(now, FilesLeftOut):
             show.note(f"note: {now.message}")
             return
         if found and not begun and now.phase in TRAINING:
             begun = True
-            if now.message.startswith(RESUMED):
+            if isinstance(now, Resumed):
                 show.note(f"going on from {state} at step {now.step} of {now.steps}")
             else:
                 show.note(f"{state} is of other images or settings: starting over")

@@ -18,12 +18,13 @@ from distillfss.errors import DataError
 from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Frame, Prediction, Tick
-from distillfss.io.decode import FIRST_ONLY, picture_array
+from distillfss.io.decode import picture_array
 from distillfss.io.files import atomic_folder, atomic_path, make_folder
 from distillfss.io.limits import limits
 from distillfss.io.masks import PALETTE, write_mask
 from distillfss.io.opening import decoding, open_picture, too_many_pixels
 from distillfss.io.pixels import array_to_rgb8
+from distillfss.notices import NoticeKind
 from distillfss.outputs.scale import PixelArea, page_area
 from distillfss.tiles.scores import CanSegment
 
@@ -147,7 +148,7 @@ def read_pages(path: Path) -> Iterator[Page]:
                 pixels, more = array_to_rgb8(array)
             except DataError as fault:
                 raise DataError(f"page {index + 1} of {total}: {fault.problem}", cure=fault.cure, path=path) from fault
-            kept = [note for note in [*notes, *more] if FIRST_ONLY not in note]
+            kept = [note.text for note in notes if note.kind is not NoticeKind.FIRST_ONLY] + more
             yield Page(pixels, kept, page_area(tags, first), total)
 
 

@@ -18,9 +18,7 @@ from distillfss.io.opening import decoding, identify, quiet
 from distillfss.io.pixels import array_to_rgb8, loaded_to_array
 from distillfss.io.png import check_complete
 from distillfss.io.special import special_reader
-
-FIRST_ONLY = "only the first was read"
-"""What notices say of files with several pages or frames."""
+from distillfss.notices import Notice, NoticeKind, texts
 
 _ORIENTATION = 0x0112
 TURN = {
@@ -36,10 +34,15 @@ TURN = {
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """A decoded picture: ``pixels`` uint8 (H, W, 3) RGB, and one line per thing that had to be converted."""
+    """A decoded picture: ``pixels`` uint8 (H, W, 3) RGB, and a remark per thing that had to be converted."""
 
     pixels: NDArray[np.uint8]
-    notices: tuple[str, ...]
+    remarks: tuple[Notice, ...]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """The remarks as people read them, one line each."""
+        return texts(self.remarks)
 
 
 def read_image(
@@ -63,14 +66,14 @@ def read_image(
     if special is not None:
         return DecodedImage(*special(path, bands, value_range))
     pixels, notes = decode_apart("image", decode_image, path)
-    return DecodedImage(pixels, tuple(f"{path}: {note}" for note in notes))
+    return DecodedImage(pixels, tuple(Notice(f"{path}: {note.text}", note.kind) for note in notes))
 
 
-def decode_image(file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
+def decode_image(file: BinaryIO) -> tuple[NDArray[np.uint8], list[Notice]]:
     """An open file → pixels uint8 (H, W, 3) and notes, by the rules of ``read_image``, in this very process."""
     array, notes = picture_array(identify(file, None), None)
     pixels, more = array_to_rgb8(array)
-    return pixels, notes + more
+    return pixels, notes + [Notice(note) for note in more]
 
 
 def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
@@ -92,14 +95,15 @@ def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
     return array_to_rgb8(picture)[0]
 
 
-def picture_array(image: Image.Image, path: Path | None) -> tuple[NDArray[np.generic], list[str]]:
+def picture_array(image: Image.Image, path: Path | None) -> tuple[NDArray[np.generic], list[Notice]]:
     """Decode an opened image, upright, into an array ``array_to_rgb8`` takes, and notes on what was done."""
     image, orientation, deep, notes = load_upright(image, path)
     if orientation != 1:
-        notes.append(
+        turned = (
             f"turned upright as its EXIF orientation {orientation} says; if it has a mask, check that the mask was "
             "drawn on the upright picture, and save the picture without EXIF rotation to be sure"
         )
+        notes.append(Notice(turned))
     if deep is not None:
         return deep, notes
     try:
@@ -107,12 +111,12 @@ def picture_array(image: Image.Image, path: Path | None) -> tuple[NDArray[np.gen
             array, more = loaded_to_array(image)
     except DataError as exc:
         raise DataError(exc.problem, cure=exc.cure, path=path) from exc
-    return array, notes + more
+    return array, notes + [Notice(note) for note in more]
 
 
 def load_upright(
     image: Image.Image, path: Path | None
-) -> tuple[Image.Image, int, NDArray[np.uint16] | None, list[str]]:
+) -> tuple[Image.Image, int, NDArray[np.uint16] | None, list[Notice]]:
     """Decode all pixels of an opened image and turn it as its EXIF orientation says.
 
     Returns
@@ -135,7 +139,8 @@ def load_upright(
     notes = []
     with decoding(path):
         if image.format != "MPO" and getattr(image, "is_animated", False):  # the second picture of MPO is a preview
-            notes.append(f"holds several pages or frames, {FIRST_ONLY}; split it to use the others")
+            unread = "holds several pages or frames, only the first was read; split it to use the others"
+            notes.append(Notice(unread, NoticeKind.FIRST_ONLY))
         # Pillow turns a TIFF while loading it and forgets the tag; all others it leaves to us, after loading, because
         # a PNG may hold its EXIF behind the pixels.
         tag = _orientation(image) if image.format == "TIFF" and raw_modes(image) else None

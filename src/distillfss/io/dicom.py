@@ -18,6 +18,7 @@ from distillfss.io.legend import chosen_by
 from distillfss.io.limits import limits
 from distillfss.io.opening import too_many_pixels
 from distillfss.io.pixels import PERCENTILES
+from distillfss.notices import Notice, NoticeKind
 
 Range = tuple[float, float]
 
@@ -204,12 +205,13 @@ def through_window(values: NDArray[np.float64], centre: float, width: float, fun
     return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def read_dicom(path: str | Path, value_range: Range | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def read_dicom(path: str | Path, value_range: Range | None = None) -> tuple[NDArray[np.uint8], tuple[Notice, ...]]:
     """The first frame as (H, W, 3) uint8 RGB, and notices; see ``DicomImage``."""
     image = DicomImage(path, value_range)
-    notices = list(image.notices)
+    notices = [Notice(notice) for notice in image.notices]
     if image.frames > 1:
-        notices.append(f"{path}: holds {image.frames} frames, only the first was read; split it to use the others")
+        unread = f"{path}: holds {image.frames} frames, only the first was read; split it to use the others"
+        notices.append(Notice(unread, NoticeKind.FIRST_ONLY))
     return image.frame(0), tuple(notices)
 
 

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 from distillfss.errors import DataError
 from distillfss.io.limits import SECONDS_VARIABLE, Limits, limits
 from distillfss.io.opening import open_file
+from distillfss.notices import Notice, NoticeKind
 
-Decoded = tuple[NDArray[np.uint8], list[str]]
+Decoded = tuple[NDArray[np.uint8], list[Notice]]
 Decode = Callable[[BinaryIO], Decoded]
 """Open file → pixels, notes."""
 
@@ -141,13 +142,14 @@ class _Worker:
             if "problem" in header:
                 return DataError(str(header["problem"]), cure=str(header["cure"]))
             pixels = self._pixels(_checked_shape(header["shape"], within.pixels))
+            notes = [Notice(str(text), NoticeKind(kind)) for text, kind in header["notes"]]
         except TimeoutError:
             raise _too_long(within) from None
         except (EOFError, OSError):
             raise self._crashed(within) from None
         except (ValueError, LookupError, TypeError, RecursionError):  # nothing it says is trusted
             raise DataError("the decoder gave an impossible answer", cure=_GONE) from None
-        return pixels, [str(note) for note in header["notes"]]
+        return pixels, notes
 
     def stop(self) -> None:
         self._line.close()

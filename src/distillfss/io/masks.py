@@ -16,6 +16,7 @@ from distillfss.io.deep import ppm_maximum
 from distillfss.io.files import atomic_write
 from distillfss.io.isolation import decode_apart
 from distillfss.io.opening import decoding, identify
+from distillfss.notices import Notice
 
 IGNORE = 255
 
@@ -63,7 +64,7 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     return decode_apart("mask", decode_mask, Path(path))[0]
 
 
-def decode_mask(file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
+def decode_mask(file: BinaryIO) -> tuple[NDArray[np.uint8], list[Notice]]:
     """An open file → class indices uint8 (H, W), by the rules of ``read_mask``, and no notes; in this very process."""
     image = identify(file, None)
     refuse_unsuited(image, None)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.io.kinds import Kind, kind_of, tiff_layout
+from distillfss.notices import Notice
 
 Range = tuple[float, float]
-Reader = Callable[[Path, Sequence[int] | None, Range | None], tuple[NDArray[np.uint8], tuple[str, ...]]]
+Reader = Callable[[Path, Sequence[int] | None, Range | None], tuple[NDArray[np.uint8], tuple[Notice, ...]]]
 """A file, bands and range of values to (H, W, 3) uint8 RGB and notices."""
 
 
@@ -75,16 +76,16 @@ def bands_and_range(told: Any) -> tuple[tuple[int, ...] | None, Range | None]:
 
 def _raster(
     path: Path, bands: Sequence[int] | None, value_range: Range | None
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+) -> tuple[NDArray[np.uint8], tuple[Notice, ...]]:
     from distillfss.io.geo import read_raster
 
     pixels, _, notices = read_raster(path, bands, value_range)
-    return pixels, notices
+    return pixels, tuple(Notice(notice) for notice in notices)
 
 
 def _dicom(
     path: Path, bands: Sequence[int] | None, value_range: Range | None
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+) -> tuple[NDArray[np.uint8], tuple[Notice, ...]]:
     from distillfss.io.dicom import read_dicom
 
     return read_dicom(path, value_range)

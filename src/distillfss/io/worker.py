@@ -31,7 +31,8 @@ def serve(descriptor: int) -> None:
     """Answer requests on a socket until its other end is closed.
 
     A request is ``{"operation", "pixels", "seconds"}`` as JSON along with an open file. An answer is four bytes of
-    length and a JSON header, ``{"problem", "cure"}`` or ``{"shape", "notes"}`` with the pixels after it.
+    length and a JSON header, ``{"problem", "cure"}`` or ``{"shape", "notes"}`` with the pixels after it. A note is a
+    pair of its text and its kind.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
@@ -61,7 +62,7 @@ def _answer(line: socket.socket, request: dict[str, Any], handle: int) -> None:
         except DataError as fault:
             _send(line, {"problem": fault.problem, "cure": fault.cure})
             return
-    _send(line, {"shape": array.shape, "notes": notes})
+    _send(line, {"shape": array.shape, "notes": [(note.text, note.kind.value) for note in notes]})
     with _nameless_file() as file:
         file.write(np.ascontiguousarray(array).data)
         file.flush()
