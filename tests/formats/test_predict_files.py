@@ -313,13 +313,51 @@ def test_a_wish_that_one_file_cannot_fulfil_does_not_stop_the_others(
 ) -> None:
     summary = PredictSummary(tmp_path, 0)
     paths = [folder / "map.tif", folder / "slice.dcm", folder / "stack.tif"]
-    options = FormatOptions(probabilities=True, bands=(3, 2, 1))
+    options = FormatOptions(bands=(4, 2, 1))
     found = predict_files(segmenter, paths, tmp_path / "out", options, lambda *_: None, summary=summary)
-    assert list(found) == [folder / "map.tif"]
-    assert [(path, "--probabilities out" in reason) for path, reason in summary.failed] == [
-        (folder / "slice.dcm", True),
-        (folder / "stack.tif", True),
+    assert list(found) == paths[1:]
+    ((path, reason),) = summary.failed
+    assert (path, "band" in reason) == (folder / "map.tif", True)
+
+
+def test_files_that_cannot_have_probabilities_get_the_rest(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "mask,coco", "--probabilities", "--json"]
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["written"], report["failed"]) == (4, [])
+    assert sorted(path.name for path in (out / "probabilities").iterdir()) == ["map.tif", "picture.tif"]
+    assert {"map.tif", "picture.png", "slice.dcm", "stack.tif"} < {path.name for path in out.iterdir()}
+    assert report["notices"][-2:] == [
+        "coco: of ordinary pictures only, not of the 3 GeoTIFF, DICOM, stack or video files",
+        "probabilities: of ordinary pictures and GeoTIFF only, not of the 2 DICOM, stack or video files",
     ]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["skipped_existing"] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "told"),
+    [
+        ("stack.tif", "probabilities", "probabilities are made of ordinary pictures and GeoTIFF only"),
+        (
+            "stack.tif",
+            "yolo,probabilities",
+            "yolo are made of ordinary pictures only, probabilities are made of ordinary pictures and GeoTIFF only",
+        ),
+        ("map.tif", "probabilities", None),
+    ],
+)
+def test_where_nothing_that_was_asked_for_is_written(
+    name: str, outputs: str, told: str | None, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "model", str(folder / name), "--out", str(tmp_path / "out"), "--outputs", outputs, "--json"]
+    assert main(words) == 0
+    start, end = "nothing of what was asked for was written: ", "; the 1 GeoTIFF, DICOM, stack or video files got masks"
+    assert json.loads(capsys.readouterr().out)["notices"] == ([] if told is None else [start + told + end])
+    assert (tmp_path / "out" / name).is_file()
 
 
 def test_a_missing_library_is_named_with_its_extra(

@@ -29,7 +29,7 @@ SHOWN_UNLIKE = 5
 SHOWN_WITHOUT_ROWS = 5
 SHOWN_NOTICES = 10
 PICTURES_ONLY = ("coco", "yolo", "confidence")
-"""Outputs that special files have no part in."""
+"""Outputs that special files have no part in; probabilities are written of some of them."""
 EXECUTORS = ("local", "ray")
 
 
@@ -185,7 +185,7 @@ def command(
     run = [_without_rows(areas.left_out)] if areas and areas.left_out else []
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
-        run = _left_out(settings, len(special), alone=not summary.files) + run
+        run = _left_out(settings, [*special.values()], alone=not summary.files) + run
     if special or files or run:
         report["notices"] = files + run
     if not as_json:
@@ -227,17 +227,22 @@ def _check_local(formats: dict[str, Any], elsewhere: bool) -> None:
         )
 
 
-def _left_out(settings: PlanSettings, files: int, *, alone: bool) -> list[str]:
+def _left_out(settings: PlanSettings, special: list[Prediction], *, alone: bool) -> list[str]:
     """What is not written of rasters, DICOM files, stacks and videos though it was asked for."""
     missing = [name for name in settings.names if name in PICTURES_ONLY]
-    if not missing:
-        return []
-    if alone and missing == settings.names:
-        return [
-            f"nothing of what was asked for was written: {', '.join(missing)} are made of ordinary pictures only; the "
-            f"{files} GeoTIFF, DICOM, stack or video files got masks"
-        ]
-    return [f"{', '.join(missing)}: of ordinary pictures only, not of the {files} GeoTIFF, DICOM, stack or video files"]
+    spared = sum(prediction.no_probabilities for prediction in special)
+    made = [f"{', '.join(missing)} are made of ordinary pictures only"] if missing else []
+    if spared:
+        made.append("probabilities are made of ordinary pictures and GeoTIFF only")
+    nowhere = {*missing, *["probabilities"] * (spared == len(special))}
+    files = f"{len(special)} GeoTIFF, DICOM, stack or video files"
+    if alone and nowhere == set(settings.names):
+        return [f"nothing of what was asked for was written: {', '.join(made)}; the {files} got masks"]
+    notices = [f"{', '.join(missing)}: of ordinary pictures only, not of the {files}"] if missing else []
+    if spared:
+        files = f"{spared} DICOM, stack or video files"
+        notices.append(f"probabilities: of ordinary pictures and GeoTIFF only, not of the {files}")
+    return notices
 
 
 def _without_rows(files: list[Path]) -> str:

@@ -31,12 +31,15 @@ class Handler:
         Segments the file: model, file, folder for the masks, options, progress.
     counts_again
         Whether ``predict`` can say what is in a mask that exists, and leaves that as it is.
+    probabilities
+        Whether it can write these; asked for them, ``predict`` refuses where not.
     """
 
     kind: str
     targets: Targets
     predict: Predict
     counts_again: bool = False
+    probabilities: bool = False
 
 
 def special_handler(path: str | Path) -> Handler | None:
@@ -47,14 +50,14 @@ def special_handler(path: str | Path) -> Handler | None:
     path = Path(path)
     kind = kind_of(path)
     if kind is Kind.PICTURE and _declared_pixels(path) > limits().pixels:
-        return Handler("large picture", _large_targets, _predict_large, counts_again=True)
+        return Handler("large picture", _large_targets, _predict_large, counts_again=True, probabilities=True)
     return _HANDLERS.get(kind, lambda: None)()
 
 
 def _raster() -> Handler:
     from distillfss.formats.raster import predict_raster, raster_targets
 
-    return Handler(Kind.RASTER, raster_targets, predict_raster, counts_again=True)
+    return Handler(Kind.RASTER, raster_targets, predict_raster, counts_again=True, probabilities=True)
 
 
 def _stack() -> Handler:

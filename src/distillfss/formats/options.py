@@ -108,6 +108,8 @@ class Prediction:
         Every page of a stack, every frame of a DICOM file.
     details
         Whatever else is worth knowing, JSON-safe.
+    no_probabilities
+        Whether probabilities were asked for, which this kind of file does not get.
     """
 
     written: list[Path]
@@ -117,6 +119,7 @@ class Prediction:
     shape: tuple[int, int] | None = None
     frames: list[Frame] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    no_probabilities: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""

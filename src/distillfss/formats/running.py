@@ -109,6 +109,8 @@ def predict_files(
 ) -> dict[Path, Prediction]:
     """Write masks for pictures, rasters, stacks, DICOM files and videos.
 
+    Files that cannot have probabilities get the rest of what is asked for (``Prediction.no_probabilities``).
+
     Parameters
     ----------
     segmenter
@@ -216,11 +218,15 @@ def _predict_one(
     areas: AreaRows | None,
 ) -> Prediction | None:
     """None if everything wanted is there already."""
+    spared = options.probabilities and not handler.probabilities
+    if spared:
+        options = replace(options, probabilities=False)
     counted = areas is None or areas.has(path) or not handler.counts_again
     if counted and not options.overwrite and all(target.exists() for target in handler.targets(path, out, options)):
         return None
     tick = None if part is None else lambda done, total: part(path, done, total)
-    return handler.predict(segmenter, path, out, options, tick)
+    prediction = handler.predict(segmenter, path, out, options, tick)
+    return replace(prediction, no_probabilities=True) if spared else prediction
 
 
 def _paths(images: str | Path | Iterable[str | Path]) -> list[Path]:
