@@ -49,7 +49,8 @@ def test_a_sound_folder(run: Run, tmp_path: Path) -> None:
     assert last.startswith("nothing to complain about (")
 
 
-def test_faults_fit_on_one_screen_and_end_with_3(run: Run, tmp_path: Path) -> None:
+def test_faults_fit_on_one_screen_and_end_with_3(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     code, out, _ = run("check", faulty(tmp_path / "d"))
     assert code == 3
     lines = out.splitlines()
@@ -57,7 +58,19 @@ def test_faults_fit_on_one_screen_and_end_with_3(run: Run, tmp_path: Path) -> No
     assert "error       1  masks of another size" in lines
     assert "warning     1  stray pixels; --fix repairs it" in lines
     assert "2 errors, 1 warning (" in out
-    assert f"distillfss check {tmp_path / 'd'} --html report.html" in lines[-1]
+    assert lines[-1] == f"Look at them: distillfss check {tmp_path / 'd'} --html report.html"
+
+
+def test_the_next_step_can_be_taken_as_it_is_proposed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = faulty(tmp_path / "d")
+    for name in ("report.html", "report-2.html", "report-3.html"):
+        proposed = run("check", folder)[1].splitlines()[-1].removeprefix("Look at them: distillfss ").split()
+        assert proposed[-1] == name
+        assert run(*proposed)[0] == 3  # faults, not that the page exists
+        assert (tmp_path / name).is_file()
 
 
 def test_warnings_alone_end_with_0(run: Run, tmp_path: Path) -> None:

@@ -223,10 +223,14 @@ def test_the_verb_writes_a_folder_to_annotate(folder, tmp_path, capsys):
     assert "exists already and is not empty" in capsys.readouterr().err
 
 
-def test_what_to_do_next_depends_on_whether_there_is_a_support_already(folder, tmp_path, capsys):
+def test_what_to_do_next_depends_on_whether_there_is_a_support_already(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(["pick", str(folder), "-n", "2", "--out", str(first)]) == 0
     assert f"distillfss fit {first} --out model.safetensors" in capsys.readouterr().err
+    (tmp_path / "model.safetensors").touch()
+    assert main(["pick", str(folder), "-n", "2", "--out", str(tmp_path / "again")]) == 0
+    assert f"distillfss fit {tmp_path / 'again'} --out model-2.safetensors" in capsys.readouterr().err
     assert main(["pick", str(folder), "-n", "2", "--support", str(first), "--out", str(second)]) == 0
     said = capsys.readouterr().err
     assert f"put them together with {first} in one folder to fit" in said

@@ -126,7 +126,7 @@ def _print(report: Report, folder: Path, test: Path | None, html: Path | None) -
         click.echo(f"page       {html}")
     elif counts["error"] or counts["warning"]:
         rest = () if test is None else ("--test", str(test))
-        click.echo(f"Look at them: {options.shell('check', folder, *rest, '--html', 'report.html')}")
+        click.echo(f"Look at them: {options.shell('check', folder, *rest, '--html', options.free_name('report.html'))}")
 
 
 def _print_folder(folder: Inspection) -> None:

@@ -142,6 +142,16 @@ def shell(*words: str | Path) -> str:
     return shlex.join(["distillfss", *(str(word) for word in words)])
 
 
+def free_name(name: str) -> str:
+    """``name``, or with a number the first that does not exist here: what is proposed has to work as it stands."""
+    usual = Path(name)
+    taken, number = usual, 1
+    while taken.exists():
+        number += 1
+        taken = usual.with_stem(f"{usual.stem}-{number}")
+    return str(taken)
+
+
 def megabytes(path: Path) -> str:
     """Size of a file for people."""
     size = path.stat().st_size

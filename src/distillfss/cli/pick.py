@@ -169,4 +169,4 @@ def _print(selection: Selection, asked: int, out: Path | None, support: Path | N
             click.echo(f"{annotate}, and put them together with {support} in one folder to fit", err=True)
         else:
             click.echo(f"{annotate}, then:", err=True)
-            click.echo(f"  {options.shell('fit', out, '--out', 'model.safetensors')}", err=True)
+            click.echo(f"  {options.shell('fit', out, '--out', options.free_name('model.safetensors'))}", err=True)
