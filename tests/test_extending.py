@@ -474,6 +474,7 @@ def test_images_read_without_the_bands_of_the_models(old: Segmenter, monkeypatch
     monkeypatch.setattr(old, "summary", {"reading": {"bands": [4, 3, 2], "range": [0.0, 3000.0]}})
     (said,) = new_classes(old, third_class()).notices
     assert 'read with "bands": [4, 3, 2], "range": [0.0, 3000.0], which the new ones are not' in said
+    assert said.endswith("if they are maps or scans, give SupportSet.from_folder the model's reading")
     support = third_class()
     support.reading = {"bands": [1]}
     with pytest.raises(UsageError, match=r'with "bands": \[1\], .*with "bands": \[4, 3, 2\].*Let meta\.json say'):

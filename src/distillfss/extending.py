@@ -154,7 +154,7 @@ def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
     if theirs == support.reading:
         return []
     said = f"the model's images were read with {_in_json(theirs)}, which the new ones are not"
-    return [f"{said}; if they are maps or scans, meta.json should say so"]
+    return [f"{said}; if they are maps or scans, give SupportSet.from_folder the model's reading"]
 
 
 def _in_json(reading: Any) -> str:
@@ -204,7 +204,8 @@ def extend(
     model
         A fitted model, or its file. It stays as it is.
     support
-        Images of the new classes, annotated for these alone or for old classes too (``SupportSet``, or a folder).
+        Images of the new classes, annotated for these alone or for old classes too (``SupportSet``, or a folder, whose
+        GeoTIFF and DICOM images are read as the model's were unless its ``meta.json`` says how).
         Background means "none of the new classes"; it may be anything the model knows.
     config
         Settings of the fit; backbone, working resolution and device are those of the model, whatever is said here.
@@ -232,7 +233,7 @@ def extend(
     model = model if isinstance(model, Segmenter) else Segmenter.load(model)
     check_extendable(model)
     folders = [known] if isinstance(known, SupportSet | str | Path) else known
-    fresh = new_classes(model, _support(support), [_support(each) for each in folders]).support
+    fresh = new_classes(model, _support(support, model), [_support(each, model) for each in folders]).support
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
     run = FitRun(fresh, config_for(model, config), tell, beside=model)
@@ -243,8 +244,10 @@ def extend(
     return joined(model, added)
 
 
-def _support(given: SupportSet | str | Path) -> SupportSet:
-    return given if isinstance(given, SupportSet) else SupportSet.from_folder(given)
+def _support(given: SupportSet | str | Path, model: Segmenter) -> SupportSet:
+    return (
+        given if isinstance(given, SupportSet) else SupportSet.from_folder(given, reading=model.summary.get("reading"))
+    )
 
 
 def config_for(model: Segmenter, config: FitConfig | None) -> FitConfig:

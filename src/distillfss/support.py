@@ -103,13 +103,20 @@ class SupportSet:
         self.folder = folder
 
     @classmethod
-    def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None, format: str = AUTO) -> SupportSet:
+    def from_folder(
+        cls,
+        path: str | Path,
+        classes: Sequence[str] | None = None,
+        format: str = AUTO,
+        reading: Mapping[str, Any] | None = None,
+    ) -> SupportSet:
         """Read a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``; other formats.
 
         ``classes`` names the foreground classes (mask value i + 1 is ``classes[i]``) in place of ``meta.json``; with
         neither they are called ``class_1``, ... In formats whose objects have labels it chooses among them. A mask
         without foreground is fine as long as every class is somewhere. ``format`` is a key of
-        ``io.annotations.FORMATS`` or ``auto``.
+        ``io.annotations.FORMATS`` or ``auto``. ``reading`` is how a model's GeoTIFF and DICOM images were read, and so
+        how these are, where ``meta.json`` says nothing.
 
         Raises
         ------
@@ -118,7 +125,8 @@ class SupportSet:
         """
         root = Path(path)
         annotations = read_annotations(root, classes, format)
-        faults, legend = list(annotations.faults), annotations.legend
+        faults, legend = list(annotations.faults), annotations.legend.read_as(reading)
+        bands_of_a_model = annotations.legend.bands is None and legend.bands is not None
         remarked: list[Drawn] = []
         read: list[tuple[Pair, Sample]] = []
         notices: list[Notice | str] = [*opening_notices(root, annotations)]
@@ -128,6 +136,11 @@ class SupportSet:
                 image, drawn, notes = read_pair(pair, legend)
             except DataError as fault:
                 faults.append(fault)
+            except UsageError as error:
+                if not bands_of_a_model:
+                    raise
+                cure = "Leave it out, or take a file that has them"
+                faults.append(DataError(f"{error.problem}; the model reads these", cure=cure, path=pair.image))
             else:
                 kept = at_most(image, drawn.mask, MAX_KEPT_PIXELS)
                 read.append((pair, Sample(pair.name, *kept, shrunk=(drawn.mask.size / kept[1].size) ** 0.5)))

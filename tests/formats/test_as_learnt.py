@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
+from distillfss.cli import main
 from distillfss.config import FitConfig
+from distillfss.errors import DataError, UsageError
 from distillfss.evaluation import evaluate
 from distillfss.export.pictures import read_examples
+from distillfss.extending import extend, new_classes
 from distillfss.fitting import fit
 from distillfss.io.decode import read_image
 from distillfss.io.special import bands_and_range
@@ -94,6 +98,67 @@ def test_a_map_that_lacks_the_bands_is_told_and_the_others_count(maps: Path, seg
     found = pick(maps / "images", 2, model=segmenter, cache=maps / "features")
     assert [(file, said.split(".")[0]) for file, said in found.failed] == [(path, "bands 4,3,2 of a file with 1")]
     assert sorted(each.path.stem for each in found.picks) == ["0", "2"]
+
+
+NEW = '{"classes": ["background", "rust"]%s}'
+"""``meta.json`` of images of a class that the model does not know."""
+
+
+def test_new_images_of_an_extension(
+    maps: Path, segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (maps / "meta.json").write_text(NEW % "")
+    support = SupportSet.from_folder(maps, reading=segmenter.summary["reading"])
+    for number, sample in enumerate(support.samples):
+        np.testing.assert_array_equal(sample.image, seen(maps, number))
+    assert support.reading == READING
+    assert new_classes(segmenter, support).notices == support.notices == ()
+    quick = FitConfig(size=64, instant=True)
+    path = maps / "images" / "0.tif"
+    extended = extend(segmenter, maps, quick)  # a folder is read in the same way as that
+    np.testing.assert_array_equal(extended(path), extend(segmenter, support, quick)(path))
+    model, out = (tmp_path_factory.mktemp("models") / name for name in ("old.safetensors", "new.safetensors"))
+    segmenter.save(model)
+    assert main(["extend", str(model), str(maps), "--out", str(out), "--instant", "--device", "cpu", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["notices"] == []
+    np.testing.assert_array_equal(Segmenter.load(out)(path), extended(path))
+
+
+@pytest.mark.parametrize(
+    ("said", "reading"),
+    [
+        (', "range": [0, 1000]', READING),
+        (', "bands": [4, 3, 2]', READING),
+        (', "range": [0, 300]', {**READING, "range": [0, 300]}),
+        (', "bands": [1]', {**READING, "bands": [1]}),
+    ],
+)
+def test_what_meta_json_says_of_new_images_goes_before_the_model(
+    said: str, reading: dict[str, list[int]], maps: Path, segmenter: Segmenter
+) -> None:
+    (maps / "meta.json").write_text(NEW % said)
+    support = SupportSet.from_folder(maps, reading=segmenter.summary["reading"])
+    assert support.reading == reading
+    if reading == READING:
+        assert new_classes(segmenter, support).notices == ()
+    else:
+        with pytest.raises(
+            UsageError, match=r"the new images were read with .*Let meta\.json say what the model's did"
+        ):
+            new_classes(segmenter, support)
+
+
+def test_a_new_map_that_lacks_the_models_bands_is_named(maps: Path, segmenter: Segmenter) -> None:
+    (maps / "meta.json").write_text(NEW % "")
+    path = maps / "images" / "1.tif"
+    Image.fromarray(np.zeros((64, 96), np.uint8)).save(path, tiffinfo={42113: "7"})
+    with pytest.raises(DataError, match="bands 4,3,2 of a file with 1; the model reads these") as caught:
+        extend(segmenter, maps, FitConfig(size=64, instant=True))
+    assert (caught.value.path, caught.value.cure) == (path, "Leave it out, or take a file that has them")
+    (maps / "meta.json").write_text(NEW % ', "bands": [4, 3, 2]')
+    with pytest.raises(UsageError, match="Name one band or three, from 1 to 1"):
+        extend(segmenter, maps, FitConfig(size=64, instant=True))
 
 
 def test_calibration_with_and_without_masks(maps: Path, segmenter: Segmenter) -> None:

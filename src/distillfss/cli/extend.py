@@ -82,6 +82,8 @@ def command(
     Images given with --known show what is not new: where they are annotated as one of MODEL's classes. The rest of them
     may be anything.
 
+    GeoTIFF and DICOM images are read with the bands and the range that MODEL was fitted with.
+
     With SUPPORT and --remove both, classes are taken away first, so that a class can be learnt anew from other images.
 
     A run that is stopped leaves OUT.part beside the file to write; the same command goes on from there.
@@ -166,10 +168,11 @@ def _learn(
     from distillfss.training.state import check_state
 
     show.update("reading support")
-    support = _read(folder, names, format_name, show)
+    reading = before.summary.get("reading")
+    support = _read(folder, names, format_name, reading, show)
     if known:
         show.update("reading what is known")
-    old = [_read(each, None, "auto", show) for each in known]
+    old = [_read(each, None, "auto", reading, show) for each in known]
     new = new_classes(before, support, old)
     for notice in [*new.notices, *[ALONE] * (len(new.support) == 1)]:
         show.note(f"note: {notice}")
@@ -179,11 +182,13 @@ def _learn(
     return new, extend(before, support, config, known=old, state=state, progress=training_progress(state, show))
 
 
-def _read(folder: Path, names: list[str] | None, format_name: str, show: Display) -> SupportSet:
+def _read(
+    folder: Path, names: list[str] | None, format_name: str, reading: dict[str, Any] | None, show: Display
+) -> SupportSet:
     """Annotated images; what is to be said of them is shown, but for classes without a pixel, which may be known."""
     from distillfss.support import SupportSet
 
-    support = SupportSet.from_folder(folder, classes=names, format=format_name)
+    support = SupportSet.from_folder(folder, classes=names, format=format_name, reading=reading)
     for remark in support.remarks:
         if remark.kind is not NoticeKind.NEVER_FOUND:
             show.note(f"note: {remark.text}")

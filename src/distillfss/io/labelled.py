@@ -21,7 +21,6 @@ from distillfss.io.faults import raise_faults
 from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, unnamed_value
 from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Drawn, Pair, called_after
-from distillfss.io.special import bands_and_range
 
 BINARY = f"masks hold only 0 and 255, so 255 is taken as the class; declare it with ignore_index in {META} to ignore it"
 
@@ -138,13 +137,8 @@ class LabelledFolder(Sequence[Sample]):
 
         What the folder's own ``meta.json`` says goes before it.
         """
-        bands, value_range = bands_and_range(reading)
-        legend = replace(
-            self._legend,
-            bands=self._legend.bands or bands,
-            value_range=self._legend.value_range or value_range,
-        )
-        return LabelledFolder(self.root, replace(self._annotations, legend=legend), self._note)
+        annotations = replace(self._annotations, legend=self._legend.read_as(reading))
+        return LabelledFolder(self.root, annotations, self._note)
 
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image

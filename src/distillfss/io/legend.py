@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distillfss.errors import DataError
 from distillfss.io.json_file import read_json
 from distillfss.io.masks import IGNORE
+from distillfss.io.special import bands_and_range
 
 META = "meta.json"
 MAX_META_BYTES = 16 * 2**20
@@ -40,6 +41,11 @@ class Legend:
     ignore_declared: bool = False
     bands: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
+
+    def read_as(self, reading: Any) -> Legend:
+        """With the bands and range of ``SupportSet.reading`` or a model's where the folder itself says nothing."""
+        bands, value_range = bands_and_range(reading)
+        return replace(self, bands=self.bands or bands, value_range=self.value_range or value_range)
 
 
 def read_legend(folder: Path) -> Legend:
