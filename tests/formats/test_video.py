@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from helpers import BrightnessSegmenter
 from PIL import Image
 
+from distillfss.cli import main
 from distillfss.errors import DataError
 from distillfss.formats.options import FormatOptions
 from distillfss.formats.video import predict_video
@@ -102,6 +104,51 @@ def test_every_other_frame_as_png(tmp_path: Path) -> None:
     third = np.asarray(Image.open(done.written[0] / "000003.png"))
     np.testing.assert_array_equal(third, frames[2, :, :, 0] >= 128)
     assert done.details == {"frames": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [([], [1, 2, 3, 4, 5]), (["--every", "2"], [1, 3, 5]), (["--every", "9"], [1])],
+    ids=["every frame", "every other", "a single one"],
+)
+def test_the_table_of_areas_has_a_row_for_every_frame(
+    words: list[str],
+    numbers: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: BrightnessSegmenter())
+    frames, out = film(tmp_path / "a.mkv"), tmp_path / "out"
+    words = ["predict", "model", str(tmp_path / "a.mkv"), "--out", str(out), *words]
+    assert main([*words, "--outputs", "mask,csv", "--metres-per-pixel", "2"]) == 0
+    assert "no rows" not in capsys.readouterr().err
+    with (out / "areas.csv").open() as table:
+        rows = [row for row in csv.DictReader(table) if row["class"] == "bright"]
+    assert {(row["image"], row["width"], row["height"]) for row in rows} == {("a.mkv", "47", "33")}
+    assert [int(row["frame"]) for row in rows] == numbers
+    counts = [int((frames[number - 1, :, :, 0] >= 128).sum()) for number in numbers]
+    assert [int(row["pixels"]) for row in rows] == counts
+    assert [float(row["square_metres"]) for row in rows] == [4 * count for count in counts]
+    before = (out / "areas.csv").read_bytes()
+    assert main([*words, "--outputs", "mask,csv", "--metres-per-pixel", "2"]) == 0  # from what is remembered
+    assert "1 were there already" in capsys.readouterr().out
+    assert (out / "areas.csv").read_bytes() == before
+
+
+def test_a_video_whose_mask_was_there_before_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: BrightnessSegmenter())
+    film(tmp_path / "a.mkv")
+    words = ["predict", "model", str(tmp_path / "a.mkv"), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert main([*words, "--outputs", "csv"]) == 0
+    told = "csv: no rows of a.mkv: files other than GeoTIFF are counted only when their mask is written (--overwrite)"
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out" / "areas.csv").exists()
+    assert main([*words, "--outputs", "csv", "--overwrite"]) == 0
+    assert len((tmp_path / "out" / "areas.csv").read_text().splitlines()) == 1 + 2 * len(TIMES)
 
 
 def test_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def command(
       probabilities  probabilities/STEM.tif, 16 bit, one page per class
       coco           coco.json, polygons or run lengths of all images
       yolo           yolo/labels/STEM.txt and yolo/data.yaml
-      csv            areas.csv: pixels, share, square metres per image and class
+      csv            areas.csv: pixels, share, square metres per image or frame, and class
       confidence     confidence.csv: how sure the model is, what it has not seen
     """
     from distillfss.formats.area_rows import AreaRows
@@ -249,8 +249,8 @@ def _without_rows(files: list[Path]) -> str:
     shown = ", ".join(path.name for path in files[:SHOWN_WITHOUT_ROWS])
     more = f" and {len(files) - SHOWN_WITHOUT_ROWS} more" if len(files) > SHOWN_WITHOUT_ROWS else ""
     return (
-        f"csv: no rows of {shown}{more}: videos are not counted, and files other than GeoTIFF only when their mask is "
-        "written (--overwrite)"
+        f"csv: no rows of {shown}{more}: files other than GeoTIFF are counted only when their mask is written "
+        "(--overwrite)"
     )
 
 

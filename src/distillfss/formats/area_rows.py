@@ -1,4 +1,4 @@
-"""The rows of GeoTIFF and DICOM files and TIFF stacks in the table of areas, beside those of pictures."""
+"""The rows of GeoTIFF and DICOM files, TIFF stacks and videos in the table of areas, beside those of pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AreaRows:
     Attributes
     ----------
     left_out
-        Files that have no rows: videos, and masks that exist and are not counted again.
+        Files that have no rows: masks that exist and are not counted again.
     """
 
     def __init__(self, place: Place, settings: OutputSettings, *, overwrite: bool) -> None:
@@ -72,7 +72,8 @@ class AreaRows:
         """What the table needs to know of a file; None if it has no rows."""
         frames = [_record_of(frame) for frame in prediction.frames]
         if frames:
-            return frames[0] if len(frames) == 1 else {"frames": frames}
+            alone = len(frames) == 1 and prediction.frames[0].number is None
+            return frames[0] if alone else {"frames": frames}
         if prediction.shape is None:
             return None
         height, width = prediction.shape
@@ -105,4 +106,4 @@ def _record_of(frame: Frame) -> dict[str, Any]:
     if frame.pixel_area:
         area = frame.pixel_area
         record |= {"square_metres_per_pixel": area.square_metres, "scale_from": area.source}
-    return record
+    return record if frame.number is None else {**record, "frame": frame.number}

@@ -81,11 +81,14 @@ class Frame:
         Pixels by mask value, background first.
     pixel_area
         Area a pixel covers, where the file says so.
+    number
+        Which one of a video's frames it is, from 1, as not all of them need be segmented; None: they follow each other.
     """
 
     shape: tuple[int, int]
     pixels: list[int]
     pixel_area: PixelArea | None = None
+    number: int | None = None
 
 
 @dataclass
@@ -105,7 +108,7 @@ class Prediction:
     shape
         (height, width) of a raster.
     frames
-        Every page of a stack, every frame of a DICOM file.
+        Every page of a stack, every frame of a DICOM file, every segmented frame of a video.
     details
         Whatever else is worth knowing, JSON-safe.
     no_probabilities

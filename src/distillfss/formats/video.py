@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from distillfss.formats.dicom import refuse_probabilities
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture
-from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
+from distillfss.formats.options import PNG, FormatOptions, Frame, Prediction, Tick
 from distillfss.io.files import atomic_folder, make_folder
 from distillfss.io.masks import write_mask
 from distillfss.io.video import Video, new_video
@@ -66,8 +67,9 @@ def predict_video(
         make_folder(target.parent)
     as_png = options.masks == PNG
     counts = ClassCounts(segmenter.class_names)
+    frames: list[Frame] = []
     rate = video.rate / options.every
-    segmented = decoded = 0
+    decoded = 0
     end = Fraction(0)
     with ExitStack() as stack:
         folder = stack.enter_context(atomic_folder(targets[0])) if as_png else targets[0]
@@ -80,8 +82,7 @@ def predict_video(
             if frame.index % options.every:
                 continue
             mask = segment_picture(segmenter, frame.pixels, options)
-            counts.add(mask)
-            segmented += 1
+            frames.append(replace(counts.add(mask), number=frame.index + 1))
             if masks is not None:
                 masks.write(mask, frame.time)
             else:
@@ -89,4 +90,5 @@ def predict_video(
             if drawn is not None:
                 drawn.write(overlay(frame.pixels, mask), frame.time)
     missing = video.missing(decoded, end)
-    return Prediction(targets, [missing] if missing else [], counts.pixels(), details={"frames": segmented})
+    notices = [missing] if missing else []
+    return Prediction(targets, notices, counts.pixels(), frames=frames, details={"frames": len(frames)})

@@ -59,7 +59,8 @@ class Areas(Output):
         names = ["background", *self.settings.class_names]
         for name, record in sorted(records.items()):
             pictures = enumerate(record["frames"], start=1) if "frames" in record else [("", record)]
-            for frame, picture in pictures:
+            for place, picture in pictures:
+                frame = picture.get("frame", place)  # of a video, not every frame need be there
                 table.writerows((name, frame, *row) for row in self._rows(picture, names))
         return {"areas.csv": text.getvalue().encode()}
 
