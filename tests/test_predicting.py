@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from helpers import BrightnessSegmenter, disc_pair
 from PIL import Image
 
@@ -308,6 +309,17 @@ def test_outputs_that_do_not_exist(
     with pytest.raises(UsageError, match="output"):
         predict_images(segmenter, images, tmp_path / "out", outputs=names)
     assert not (tmp_path / "out").exists()
+
+
+def test_pages_of_a_raster_that_are_passed_over_are_told(tmp_path: Path, segmenter: BrightnessSegmenter) -> None:
+    """Taken as a picture, as on a cluster; that its values were stretched is no news there."""
+    (tmp_path / "images").mkdir()
+    path = tmp_path / "images" / "map.tif"
+    pages = 200 * np.stack([disc_pair(seed)[0] for seed in (2, 3, 4)]).astype(np.uint16)
+    tifffile.imwrite(path, pages, photometric="rgb", extratags=[(42113, "s", 0, "0", True)])
+    summary = predict_images(segmenter, tmp_path / "images", tmp_path / "out")
+    told = f"{path}: holds 3 pages, only the first was read; split it to use the others"
+    assert (summary.written, summary.notices) == (1, [told])
 
 
 def test_frames_that_are_passed_over_are_told(tmp_path: Path, segmenter: BrightnessSegmenter) -> None:

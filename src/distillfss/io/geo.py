@@ -17,6 +17,7 @@ from distillfss.io.legend import chosen_by
 from distillfss.io.limits import limits
 from distillfss.io.opening import quiet, too_many_pixels
 from distillfss.io.pixels import PERCENTILES
+from distillfss.notices import Notice, NoticeKind
 from distillfss.tiles.engine import Window
 
 _DRIVERS = {b"II": "GTiff", b"MM": "GTiff", b"\x89P": "PNG", b"\xff\xd8": "JPEG"}
@@ -68,8 +69,10 @@ class RasterSource:
         The open rasterio dataset.
     bands, value_range
         What was chosen; ``value_range`` is None where values stay as they are.
+    remarks
+        What was assumed.
     notices
-        One line per thing that was assumed.
+        The same as people read it, one line each.
 
     Raises
     ------
@@ -81,7 +84,7 @@ class RasterSource:
 
     def __init__(self, path: str | Path, bands: Sequence[int] | None = None, value_range: Range | None = None) -> None:
         self.path = Path(path)
-        self.notices: list[str] = []
+        self.remarks: list[Notice] = []
         with gdal(self.path) as rasterio:
             with quiet():  # about files that lie nowhere on Earth
                 self.dataset = rasterio.open(self.path.resolve(), driver=_driver(self.path))
@@ -96,9 +99,8 @@ class RasterSource:
         self.shape = (int(dataset.height), int(dataset.width))
         if dataset.subdatasets:
             pages = len(dataset.subdatasets)
-            self.notices.append(
-                f"{self.path}: holds {pages} pages, only the first was read; split it to use the others"
-            )
+            unread = f"{self.path}: holds {pages} pages, only the first was read; split it to use the others"
+            self.remarks.append(Notice(unread, NoticeKind.FIRST_ONLY))
         colours = [colour.name for colour in dataset.colorinterp]
         self._table = _colour_table(dataset, colours) if bands is None else None
         self.bands = tuple(bands) if bands is not None else self._usual_bands(colours)
@@ -128,10 +130,15 @@ class RasterSource:
             self.value_range = self._percentiles()
         if value_range is None and not as_they_are:
             low, high = self.value_range or (0, 0)
-            self.notices.append(
+            stretched = (
                 f"{self.path}: values {low:g} to {high:g} (its 0.1 and 99.9 percentiles) were stretched to 8 bit; "
                 f"{chosen_by('range')} chooses them, also for several files that are to be seen alike"
             )
+            self.remarks.append(Notice(stretched))
+
+    @property
+    def notices(self) -> list[str]:
+        return [remark.text for remark in self.remarks]
 
     def _usual_bands(self, colours: list[str]) -> tuple[int, ...]:
         if {"red", "green", "blue"} <= set(colours):
@@ -140,10 +147,11 @@ class RasterSource:
         taken = tuple(seen[:3]) if len(seen) >= 3 else tuple(seen[:1] or [1])
         if len(seen) > 3:
             named = ", ".join(map(str, taken))
-            self.notices.append(
+            chosen = (
                 f"{self.path}: {len(seen)} bands, of which {named} were taken as red, green and blue; "
                 f"{chosen_by('bands')} chooses others"
             )
+            self.remarks.append(Notice(chosen))
         return taken
 
     def _percentiles(self) -> Range:
@@ -241,7 +249,7 @@ def stretch(values: NDArray[Any], value_range: Range) -> NDArray[np.uint8]:
 
 def read_raster(
     path: str | Path, bands: Sequence[int] | None = None, value_range: Range | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, tuple[str, ...]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, tuple[Notice, ...]]:
     """A whole raster as (H, W, 3) uint8 RGB, which pixels hold data, and notices; see ``RasterSource``.
 
     Raises
@@ -257,7 +265,7 @@ def read_raster(
     pixels = window.pixels
     if window.valid is not None and window.valid.any() and not window.valid.all():
         pixels[~window.valid] = np.rint(pixels[window.valid].mean(axis=0)).astype(np.uint8)
-    return pixels, window.valid, tuple(source.notices)
+    return pixels, window.valid, tuple(source.remarks)
 
 
 def _driver(path: Path) -> str:

@@ -80,7 +80,7 @@ def _raster(
     from distillfss.io.geo import read_raster
 
     pixels, _, notices = read_raster(path, bands, value_range)
-    return pixels, tuple(Notice(notice) for notice in notices)
+    return pixels, notices
 
 
 def _dicom(
