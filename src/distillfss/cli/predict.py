@@ -113,7 +113,7 @@ def command(
       probabilities  probabilities/STEM.tif, 16 bit, one page per class
       coco           coco.json, polygons or run lengths of all images
       yolo           yolo/labels/STEM.txt and yolo/data.yaml
-      csv            areas.csv: pixels, share, square metres per image or frame, and class
+      csv            areas.csv: pixels, share, area per image or frame, and class
       confidence     confidence.csv: how sure the model is, what it has not seen
     """
     from distillfss.formats.area_rows import AreaRows
