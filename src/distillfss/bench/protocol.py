@@ -176,7 +176,8 @@ METHODS_TEXT = (
     "the backbone, and work at 384×384 pixels unless a row gives another size. Only our own fit and its parts "
     "(distill, distill-no-teacher, instant, transfer, teacher) go up to 640×640 or 896×896 by themselves, where the "
     "objects of a support set are too thin or too tiny for 384, as fit does by default. Opponents that learn by steps "
-    "get as many as fit into the seconds of our fit, unet three times as many."
+    "get as many as fit into the seconds of our fit, unet three times as many; distill-no-teacher, which is no "
+    "opponent, takes about 1.3 times our seconds with 5 shots and 1.5 times with 25."
 )
 """What a reader of a report must know of how methods compare."""
 
