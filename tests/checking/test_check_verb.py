@@ -73,6 +73,14 @@ def test_the_next_step_can_be_taken_as_it_is_proposed(
         assert (tmp_path / name).is_file()
 
 
+def test_the_next_step_looks_in_the_same_way(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = faulty(tmp_path / "d")
+    given = ["--classes", "disc", "--format", "index-png", "--size", "256"]
+    last = run("check", folder, *given)[1].splitlines()[-1]
+    assert last == f"Look at them: distillfss check {folder} {' '.join(given)} --html report.html"
+
+
 def test_warnings_alone_end_with_0(run: Run, tmp_path: Path) -> None:
     folder = sound(tmp_path / "d")
     save(folder, "p00", picture(0)[0], np.zeros_like(picture(0)[1]))

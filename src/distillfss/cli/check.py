@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from distillfss.cli import options
 from distillfss.cli.display import display
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from distillfss.checking.folder import Inspection
 
 SHOWN_FILES = 3
+SAME = ("test", "classes", "format_name", "size")
+"""Options that decide what is looked at, and how."""
 COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 
 
@@ -77,7 +80,7 @@ def command(
             atomic_write(html, check_page(report).encode())
     document = report.to_dict() | {"html": None if html is None else str(html)}
     if not as_json:
-        _print(report, folder, test, html)
+        _print(report, folder, _again(folder), html)
     bad = not report.ok if report.fixed is None else bool(report.fixed.left_out)
     if bad:
         raise Finished(DataError.exit_code, document)
@@ -94,7 +97,18 @@ def _check_target(target: Path, folder: Path) -> None:
     check_new_folder(target)
 
 
-def _print(report: Report, folder: Path, test: Path | None, html: Path | None) -> None:
+def _again(folder: Path) -> list[str | Path]:
+    """The words of a command that looks at the same, and in the same way."""
+    context = click.get_current_context()
+    words: list[str | Path] = ["check", folder]
+    for option in context.command.params:
+        name = option.name or ""
+        if name in SAME and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += [option.opts[0], str(context.params[name])]
+    return words
+
+
+def _print(report: Report, folder: Path, again: list[str | Path], html: Path | None) -> None:
     """One screen."""
     _print_folder(report.support)
     if report.test is not None:
@@ -125,8 +139,7 @@ def _print(report: Report, folder: Path, test: Path | None, html: Path | None) -
     if html is not None:
         click.echo(f"page       {html}")
     elif counts["error"] or counts["warning"]:
-        rest = () if test is None else ("--test", str(test))
-        click.echo(f"Look at them: {options.shell('check', folder, *rest, '--html', options.free_name('report.html'))}")
+        click.echo(f"Look at them: {options.shell(*again, '--html', options.free_name('report.html'))}")
 
 
 def _print_folder(folder: Inspection) -> None:
