@@ -28,8 +28,12 @@ class DistillFSSError(Exception):
         self.problem = problem
         self.cure = cure
         self.path = None if path is None else Path(path)
-        where = "" if self.path is None else f"{self.path}: "
-        super().__init__(f"{where}{problem}. {cure}")
+        super().__init__(f"{self.found}. {cure}")
+
+    @property
+    def found(self) -> str:
+        """What is wrong and where, without the cure."""
+        return self.problem if self.path is None else f"{self.path}: {self.problem}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # an exception is pickled as its class called with `args`, which are not what ours are called with

@@ -133,15 +133,19 @@ def test_error_as_json_is_the_only_thing_on_stdout(capsys: pytest.CaptureFixture
 
 
 def test_several_faults_get_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    faults = [DataError("is empty", cure="Fill it", path=f"{n}.png") for n in range(14)]
+    faults = [DataError("is empty", cure="Fill it", path=f"{n}.png") for n in range(13)]
+    faults.insert(2, DataError("is cut off", cure="Copy it again", path="cut.png"))
     assert run(group(SeveralFaultsError(faults)), ["go", "--json"]) == 3
     captured = capsys.readouterr()
     lines = captured.err.splitlines()[1:]
     assert lines[0] == "error: 0.png: is empty. Fill it"
-    assert lines[1] == "  also: 1.png: is empty. Fill it"
+    assert lines[1] == "  also: 1.png: is empty"  # the same cure need not be read again
+    assert lines[2] == "  also: cut.png: is cut off. Copy it again"
     assert lines[-1] == "  and 3 more"
     assert len(lines) == 12
-    assert len(json.loads(captured.out)["error"]["also"]) == 13
+    also = json.loads(captured.out)["error"]["also"]
+    assert len(also) == 13
+    assert also[0] == "1.png: is empty. Fill it"
 
 
 def test_document_and_exit_code_of_a_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,11 +119,14 @@ def tell(
 ) -> tuple[int, dict[str, Any]]:
     """Print one line to standard error; return the exit code and the same as a document for --json."""
     line = one_line(text)
-    others = [one_line(str(fault)) for fault in getattr(error, "faults", ())[1:]]
+    faults = getattr(error, "faults", ())[1:]
+    others = [one_line(str(fault)) for fault in faults]
     with contextlib.suppress(BrokenPipeError):
         print(f"{word}{line}", file=sys.stderr)
-        for other in others[:SHOWN]:
-            print(f"  also: {other}", file=sys.stderr)
+        for fault in faults[:SHOWN]:
+            # the same cure once is enough for people
+            again = error is not None and fault.cure == error.cure
+            print(f"  also: {one_line(fault.found if again else str(fault))}", file=sys.stderr)
         if len(others) > SHOWN:
             print(f"  and {len(others) - SHOWN} more", file=sys.stderr)
         sys.stderr.flush()

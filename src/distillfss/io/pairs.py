@@ -19,6 +19,11 @@ _LAYOUT = (
     "of other annotation formats, say which (--format)"
 )
 
+_NO_MASK = (
+    "Add the mask (all 0 if nothing is to be found in the image), or move the image to another folder, "
+    "from which fit can learn too (--unlabeled FOLDER)"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
@@ -90,7 +95,7 @@ def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tu
             faults.append(
                 DataError(
                     f"has no mask masks/{image_of[stem].stem}.png",
-                    cure="Add the mask (all 0 if nothing is to be found in the image), or remove the image",
+                    cure=_NO_MASK,
                     path=image_of[stem],
                 )
             )
