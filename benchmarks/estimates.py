@@ -1,7 +1,7 @@
 """How true the estimates of fits are: what each said against what was found on the test set.
 
     distillfss bench run --data DATASETS --datasets ... --methods distill --shots 5 --seeds 0 1 2 -o RESULTS
-    python benchmarks/estimates.py RESULTS... [--picture FILE.png]
+    python benchmarks/estimates.py RESULTS... [--shots 5 10 25] [--picture FILE.png]
 
 The expectations are computed anew from what cross-validation found, with the constants of this checkout's
 ``quality/calibration.py``, for a backbone that learns: results from before it did
@@ -30,11 +30,12 @@ def of_row(row: dict[str, Any]) -> tuple[Expected, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--shots", type=int, nargs="+", help="only these (all)")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     rows = [row for folder in arguments.results for row in ResultsFolder(folder).rows().values() if row.get("estimate")]
     plain = [row for row in rows if (row["method"], row["support"], row["unlabeled"]) == ("distill", "random", 0)]
-    pairs = [(row, *of_row(row)) for row in plain]
+    pairs = [(row, *of_row(row)) for row in plain if not arguments.shots or row["shots"] in arguments.shots]
     print("| data set | shots | estimate and found, by seed |\n|---|---|---|")
     for dataset, shots in sorted({(cell["dataset"], cell["shots"]) for cell, _, _ in pairs}):
         own = sorted(
