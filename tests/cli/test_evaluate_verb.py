@@ -36,11 +36,16 @@ def test_table(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = document["at_own_size"]["per_class"]["disc"]
     row = next(line for line in lines if line.startswith("disc "))
     assert row.split()[1:] == [f"{100 * scores[name]:.1f}" for name in ("iou", "dice", "precision", "recall")]
-    own = [line.split()[-1] for line in lines if line.startswith("foreground IoU at the images' own size")]
-    assert own == [
-        f"{100 * value:.1f}" for value in (document["foreground_iou"], document["baseline"]["foreground_iou"])
-    ]
-    assert "trivial (every pixel disc)" in lines
+    place = lines.index(f"{'foreground IoU':<28}{'model':>10}{'trivial':>10}")
+    for line, title, key in zip(
+        lines[place + 1 : place + 3],
+        ("at the images' own size", "at 384x384"),
+        ("foreground_iou", "foreground_iou_384"),
+        strict=True,
+    ):
+        assert line.startswith(title)
+        assert line.split()[-2:] == [f"{100 * value:.1f}" for value in (document[key], document["baseline"][key])]
+    assert lines[place + 3] == "(trivial: every pixel disc)"
 
 
 def test_report_folder(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +75,7 @@ def test_full_disk_does_not_cost_the_figures(
     monkeypatch.setattr("distillfss.io.files.atomic_write", full)
     assert main(["evaluate", "model", str(labelled), "--out", str(tmp_path)]) == 5
     captured = capsys.readouterr()
-    assert "foreground IoU at 384x384" in captured.out
+    assert "\nat 384x384 " in captured.out
     assert captured.err.splitlines()[-1] == f"error: {tmp_path / 'images.csv'}: the disk is full. Free some space"
 
 

@@ -127,10 +127,11 @@ def table(result: Evaluation) -> str:
     for name, row in rows:
         lines.append(f"{name[:width]:<{width}}" + "".join(cell(row[head.lower()]) for head in heads))
     document = result.to_dict()
-    for title, figures in (("", document), (f"trivial ({result.baseline})", document["baseline"])):
-        lines += ["", *([title] if title else [])]
-        lines.append(f"foreground IoU at the images' own size {cell(figures['foreground_iou'])}")
-        lines.append(f"foreground IoU at 384x384              {cell(figures['foreground_iou_384'])}")
+    # side by side, so that nobody who reads the last lines alone takes the trivial answer's figures for the model's
+    lines += ["", f"{'foreground IoU':<28}{'model':>10}{'trivial':>10}"]
+    for title, key in (("at the images' own size", "foreground_iou"), ("at 384x384", "foreground_iou_384")):
+        lines.append(f"{title:<28}{cell(document[key])}{cell(document['baseline'][key])}")
+    lines.append(f"(trivial: {result.baseline})")
     lines += ["", f"{len(result.images)} images, {1000 * result.seconds_per_image:.0f} ms each"]
     lines += [f"note: {one_line(notice)}" for notice in result.notices]
     lines += [f"  {one_line(f'{name}: {reason}')}" for name, reason in result.skipped[:SHOWN_SKIPPED]]
