@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scenes import square_support, thread_support
 
 from distillfss import FitConfig, SupportSet
@@ -63,6 +64,39 @@ def test_the_thinner_the_higher(width, wanted):
         bars[start : start + width] = 1
     support = SupportSet.from_arrays([np.zeros((512, 512, 3), np.uint8)] * 2, [bars] * 2)
     assert working_resolution(support, 96, 160) == wanted
+
+
+def half_and_bars(side: int, bars: int) -> NDArray[np.uint8]:
+    """The upper half, and bars below it: at 96 pixels the grid keeps 94 % with one, 89 with two."""
+    mask = np.zeros((side, side), np.uint8)
+    mask[: side // 2] = 1
+    for number in range(1, bars + 1):
+        start = side // 2 + number * side // 8 - side // 16
+        mask[start : start + max(2, side * 14 // 512)] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("side", "bars", "images", "wanted"),
+    [
+        (512, 1, 24, 96),  # details will do
+        (512, 1, 25, 160),
+        (512, 2, 24, 160),
+        (512, 0, 25, 96),  # nothing is lost, and nothing gained
+        (64, 2, 24, 96),  # 1.75 times the files' resolution is hardly a higher one
+        (64, 2, 25, 160),  # 2.5 times
+    ],
+)
+def test_many_images_are_worked_at_a_higher_resolution_sooner(side, bars, images, wanted):
+    mask = half_and_bars(side, bars)
+    support = SupportSet.from_arrays([np.zeros((side, side, 3), np.uint8)] * images, [mask] * images)
+    assert working_resolution(support, 96, 160) == wanted
+
+
+def test_a_class_that_no_image_shows_does_not_make_many_few():
+    mask = half_and_bars(64, 2)
+    support = SupportSet.from_arrays([np.zeros((64, 64, 3), np.uint8)] * 25, [mask] * 25, ("bar", "none"))
+    assert working_resolution(support, 96, 160) == 160
 
 
 def test_a_speck_that_vanishes_is_worked_where_it_does_not():

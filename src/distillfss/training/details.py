@@ -26,6 +26,9 @@ FINEST = 1.4
 """How much longer the side is then."""
 ENLARGED = 1.75
 """How far images may be enlarged for that. A finer grid of features helps even where there is no more to be seen."""
+MANY, ENLARGED_BY_MANY = 25, 2.5
+"""From so many images of every class on, a higher resolution pays for whatever would be drawn with details, and for
+images enlarged farther."""
 WORTH_IT = 1.2
 """How much longer the side must become for that."""
 
@@ -38,12 +41,14 @@ def working_resolution(support: SupportSet, size: int, fine_size: int) -> int:
     support
         Annotated images of any sizes.
     size, fine_size
-        Of ordinary objects; and of those of which ``size`` loses much. It is ``FINEST`` times ``fine_size`` where that
-        loses much as well. 0 works everything at ``size``.
+        Of ordinary objects; and of those of which ``size`` loses much, or anything that details are for where there are
+        ``MANY`` images. It is ``FINEST`` times ``fine_size`` where that loses much as well. 0 works everything at
+        ``size``.
     """
-    limit = ENLARGED * support.typical_side()
-    for finer, enough in ((fine_size, TOO_COARSE), (FINEST * fine_size, FAR_TOO_COARSE)):
-        finer = int(min(finer, limit)) // GRID * GRID
+    many = min((count for count in support.shots().values() if count), default=0) >= MANY
+    first = (fine_size, FINE_ENOUGH, ENLARGED_BY_MANY) if many else (fine_size, TOO_COARSE, ENLARGED)
+    for finer, enough, enlarged in (first, (FINEST * fine_size, FAR_TOO_COARSE, ENLARGED)):
+        finer = int(min(finer, enlarged * support.typical_side())) // GRID * GRID
         if finer < WORTH_IT * size or _least_kept(support, size) >= enough:
             break
         size = finer
