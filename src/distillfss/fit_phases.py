@@ -85,8 +85,7 @@ def few_of(ready: Preparation) -> float:
     images = len(ready.support)
     if not ready.learns:
         return images
-    fewest = min((count for count in ready.support.shots().values() if count), default=FEW)
-    return images * min(1.0, FEW / fewest)
+    return images * min(1.0, FEW / max(1, ready.support.fewest()))
 
 
 def _transfer(ready: Preparation) -> Transfer:

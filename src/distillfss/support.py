@@ -256,6 +256,10 @@ class SupportSet:
             for value, name in enumerate(self.class_names, start=1)
         }
 
+    def fewest(self) -> int:
+        """In how many images the rarest class occurs, of those that occur at all; 0 if none does."""
+        return min((count for count in self.shots().values() if count), default=0)
+
     def typical_side(self) -> int:
         """The side, in pixels of the files, of a square as large as the images typically are: their median.
 

@@ -45,7 +45,7 @@ def working_resolution(support: SupportSet, size: int, fine_size: int) -> int:
         ``MANY`` images. It is ``FINEST`` times ``fine_size`` where that loses much as well. 0 works everything at
         ``size``.
     """
-    many = min((count for count in support.shots().values() if count), default=0) >= MANY
+    many = support.fewest() >= MANY
     first = (fine_size, FINE_ENOUGH, ENLARGED_BY_MANY) if many else (fine_size, TOO_COARSE, ENLARGED)
     for finer, enough, enlarged in (first, (FINEST * fine_size, FAR_TOO_COARSE, ENLARGED)):
         finer = int(min(finer, enlarged * support.typical_side())) // GRID * GRID
