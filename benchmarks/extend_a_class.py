@@ -4,8 +4,8 @@
 
 Support and judges are drawn from the pool; no test image is looked at. The old model learns from the support images
 that show another class, without the left-out one in the masks (its pixels are background there). The extension learns
-from those that show it, annotated for it alone. The joint fit learns from all of them with all classes. Extension and
-joint fit are repeated with every one of the seeds.
+from those that show it, annotated for it alone. The joint fit learns from all of them with all classes. All three are
+made with every one of the seeds: what an extension comes to depends on the model that is extended.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def main() -> None:
     names, config = folder.class_names, FitConfig(effort=arguments.effort)
     samples, judges = drawn(folder, arguments.shots, arguments.judge)
     others = [name for name in names if name != arguments.left_out]
-    old = timed("without", lambda: fit(only(samples, names, others), config), judges)
     for seed in arguments.seeds:
         seeded = replace(config, seed=seed)
+        old = timed(f"without, seed {seed}", partial(fit, only(samples, names, others), seeded), judges)
         timed(
             f"extended, seed {seed}", partial(extend, old, only(samples, names, [arguments.left_out]), seeded), judges
         )

@@ -392,9 +392,23 @@ def test_images_of_old_classes_only_say_where_the_new_one_is_not(old: Segmenter)
         new_classes(old, third_class(), [SupportSet([Sample("a", image, mask % 3)], ("moss", "fern"))])
 
 
+def test_an_image_that_is_annotated_twice_is_one(old: Segmenter) -> None:
+    """Else it would be among those that are to answer it. Its own mask counts, the other one where that is silent."""
+    image, mask = square_pair(7, (40, 50), ways=3)
+    own = np.where(mask == 3, 1, np.where(np.arange(50) < 25, 255, 0)).astype(np.uint8)
+    given = SupportSet.from_arrays([*IMAGES[:1], image], [np.zeros(IMAGES[0].shape[:2], np.uint8), own], ["rust"])
+    known = SupportSet.from_arrays([image, image], [mask % 3, mask % 3], ["class_1", "class_2"])
+    found = new_classes(old, given, [known, known]).support
+    assert len(found) == 2
+    assert ((own == 255) & (mask > 0)).any()
+    assert np.array_equal(found.samples[1].mask, np.where((own == 255) & (mask % 3 > 0), 0, own))
+    assert len(new_classes(old, third_class(), [known, known]).support) == len(third_class()) + 1
+
+
 def test_known_images_are_learnt_from(old: Segmenter, extended: Segmenter, tmp_path: Path) -> None:
     """A folder and a set of them count alike, and they change the new class alone."""
-    sets = [square_support(2, ways=2), square_support(1, ways=2)]
+    pairs = [square_pair(40 + seed, (64, 64), ways=2) for seed in range(3)]  # others than those of the new class
+    sets = [SupportSet.from_arrays(*zip(*part, strict=True), ["class_1", "class_2"]) for part in (pairs[:2], pairs[2:])]
     for number, sample in enumerate(sets[0].samples):
         write_pair(tmp_path, f"square{number}", sample.image, sample.mask)
     one, other = extend(old, third_class(), QUICK, known=sets[0]), extend(old, third_class(), QUICK, known=tmp_path)

@@ -46,7 +46,8 @@ class NewClasses:
     ----------
     support
         The same images; the masks hold the new classes only, old ones are background like anything else. After them
-        images that are annotated for old classes only: these are background, and the rest does not count.
+        images that are annotated for old classes only, but for those that are among the first: these classes are
+        background, and the rest does not count.
     known
         Classes of the support set that the model has already.
     notices
@@ -108,7 +109,7 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
     samples = [Sample(s.name, s.image, table[s.mask], s.shrunk) for s in support.samples]
     for given in known:
         more, said = _what_is_not_new(model, given)
-        samples += more
+        samples = _each_once(samples, more)
         notices += said
     remarks = [remark for remark in support.remarks if remark.kind is not NoticeKind.NEVER_FOUND]
     return NewClasses(SupportSet(samples, fresh, remarks, support.reading, support.folder), old, tuple(notices))
@@ -139,6 +140,22 @@ def _what_is_not_new(model: Segmenter, known: SupportSet) -> tuple[list[Sample],
             table[value] = 0
     notices = [f"the model does not know {', '.join(foreign)}: left out of the known images"] if foreign else []
     return [Sample(s.name, s.image, table[s.mask], s.shrunk) for s in known.samples], notices
+
+
+def _each_once(samples: Sequence[Sample], more: Sequence[Sample]) -> list[Sample]:
+    """Both, an image of both once: what ``more`` says of it counts where its own mask says nothing.
+
+    Twice, an image that the others are to answer would be among them itself; new inclusions lost 5 points by it.
+    """
+    merged = list(samples)
+    for sample in more:
+        place = next((i for i, own in enumerate(merged) if np.array_equal(own.image, sample.image)), None)
+        if place is None:
+            merged.append(sample)
+        else:
+            own = merged[place]
+            merged[place] = replace(own, mask=np.where(own.mask == IGNORE, sample.mask, own.mask))
+    return merged
 
 
 def _reading_notices(model: Segmenter, support: SupportSet) -> list[str]:
