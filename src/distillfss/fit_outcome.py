@@ -51,12 +51,14 @@ def estimate_of(run: FitRun) -> Estimate | None:
     """What to expect of the model on new images; None before the fit is done, or without a cross-validation."""
     if run.validation is None or not run.done:
         return None
-    before, after = run.validation.before.numpy(), run.validation.after.numpy()
-    found = outcomes(before, after, [view.mask[0].cpu().numpy() for view in run.ready.plain])
+    # of the copies of an image one counts: what is found in the others says nothing more
+    firsts = run.support.firsts
+    before, after = run.validation.before.numpy()[firsts], run.validation.after.numpy()[firsts]
+    found = outcomes(before, after, [run.ready.plain[place].mask[0].cpu().numpy() for place in firsts])
     return estimate(
         run.support.class_names,
         found,
-        images=len(run.ready.plain),
+        images=len(firsts),
         gain=INSTANT if run.config.instant else FROZEN if run.tail is None else LEARNING,
         seconds=run.validation.seconds,
     )
@@ -79,8 +81,12 @@ def adapted(run: FitRun) -> tuple[Student, Tail]:
 def _strangeness(run: FitRun, tail: LearningTail) -> dict[str, Any]:
     """Limit and middle of the support as a backbone sees it that has learnt."""
     layers, seen = run.ready.backbone.layers, [tail(view.features) for view in run.ready.plain]
+    different = [seen[place] for place in run.support.firsts]
     around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
-    return {"strangeness_limit": limit(seen, layers, standardised=True), "strangeness_middle": around}
+    return {
+        "strangeness_limit": limit(different, layers, standardised=True),
+        "strangeness_middle": around,
+    }
 
 
 def _summary(run: FitRun) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def _summary(run: FitRun) -> dict[str, Any]:
     names = {"backbone_weights": None if weights is None else Path(weights).name, "init": Path(init).name}
     return {
         "images": len(run.support),
+        "different": run.support.different,
         "shots": run.support.shots(),
         "unlabeled": len(run.unlabeled),
         "start": run.ready.start.name,
@@ -111,7 +118,8 @@ def _expected(run: FitRun) -> dict[str, Any]:
     if found is None:
         return {}
     assert run.validation is not None
-    samples = run.support.samples
+    firsts = run.support.firsts
+    samples = [run.support.samples[place] for place in firsts]
     names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
-    said = advice(found, run.validation.after.numpy(), names, masks, run.ready.size)
+    said = advice(found, run.validation.after.numpy()[firsts], names, masks, run.ready.size)
     return {"estimate": found.to_dict() | {"advice": said}}

@@ -75,21 +75,21 @@ def validation_of(ready: Preparation) -> CrossValidation:
     steps = max(1, round(STEPS * min(1.0, config.effort)))
     start = copy.deepcopy(ready.teacher)
     validation = CrossValidation(start, ready.plain, ready.first_views, ready.probes, how, steps=steps)
-    if config.instant and len(ready.support) > 1:
+    if config.instant and ready.support.different > 1:
         validation.judge_start()
     return validation
 
 
 def few_of(ready: Preparation) -> float:
     """Images beyond which more make adaptation alone longer: where the backbone learns, ``FEW`` of every class."""
-    images = len(ready.support)
+    images = ready.support.different
     if not ready.learns:
         return images
     return images * min(1.0, FEW / max(1, ready.support.fewest()))
 
 
 def _transfer(ready: Preparation) -> Transfer:
-    config, images = ready.config, len(ready.support)
+    config, images = ready.config, ready.support.different
     # of a single image, query and support would be two views: to tell copies again is not what it is to learn
     learns = config.use_teacher and not (images == 1 and ready.well_begun)
     return Transfer(
@@ -114,7 +114,7 @@ def _distill(ready: Preparation, *, whole_views: bool) -> Distill:
         ready.pool,
         ready.plain,
         ready.probes,
-        steps=config.distill_steps(len(ready.support), few_of(ready)),
+        steps=config.distill_steps(ready.support.different, few_of(ready)),
         batch=config.batch(ready.ways),
         shots=config.answer_shots,
         # what crops lose, the whole views of adaptation bring back
@@ -134,7 +134,7 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
         batch = config.adapt_batch
         return ViewPool(seen, tail.encode_head, seed=seed, capacity=batch, refresh=batch)
 
-    steps = config.adapt_steps(len(ready.support), few_of(ready))
+    steps = config.adapt_steps(len(ready.support), few_of(ready))  # copies are views that take longer to learn
     seen = views(augmenter, config.seed)
     adapt = Adapt(ready.student, tail, seen, ready.probes, steps=steps, jitter=config.jitter, rivals=ready.rivals)
     if not unlabeled:
@@ -143,5 +143,5 @@ def _learning(ready: Preparation, tail: Tail, unlabeled: Sequence[Tensor]) -> li
     def views_of(images: Sequence[Tensor], masks: Sequence[Tensor]) -> ViewPool:
         return views(augmenter.of(images, masks), config.seed + 1)
 
-    again = config.adapt_steps(len(ready.support))  # as measured, with few images or many
+    again = config.adapt_steps(ready.support.different)  # as measured, with few images or many
     return [adapt, SelfTrain(adapt, unlabeled, views_of, augmenter.mirrors, steps=again)]

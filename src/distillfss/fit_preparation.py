@@ -89,13 +89,13 @@ class Preparation:
             self.augmenter,
             self.encode,
             seed=config.seed,
-            capacity=config.views(len(support)),
+            capacity=config.views(support.different),
             refresh=config.new_views,
         )
         tell(Progress("prepare", len(support), len(support), "solving for the probe"))
         self.first_views = self.pool.advance(0)
         self.probe, self.probes = self._probes()
-        if len(support) > 1:
+        if support.different > 1:
             self._weigh_the_probe()
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -125,20 +125,20 @@ class Preparation:
         layers = self.backbone.layers
         if self.beside is None:
             self.standardize.calibrate(raw)
-            self.strangeness_limit = limit(raw, layers)
+            self.strangeness_limit = limit([raw[place] for place in self.support.firsts], layers)
         encoded = [self.standardize(features) for features in raw]
         if self.beside is not None:
             most, around = self.beside.strangeness_limit, self.beside.strangeness_middle
             self.strangeness_limit = widened(most, encoded, layers, around)
         return [
-            EncodedView(features, view.mask[None].to(self.device), view.source, number)
+            EncodedView(features, view.mask[None].to(self.device), view.source, number, view.scene)
             for number, (features, view) in enumerate(zip(encoded, views, strict=True))
         ]
 
     @torch.no_grad()
     def _keep_views_safe(self) -> None:
         """No change of views that the support says makes something else of an image."""
-        augmenter, looked_at = self.augmenter, self.plain[:MOST_IMAGES]
+        augmenter, looked_at = self.augmenter, [self.plain[place] for place in self.support.firsts[:MOST_IMAGES]]
         views, features = [augmenter.plain(view.source) for view in looked_at], [v.features for v in looked_at]
         beside = [self.rivals.masks(pyramid) for pyramid in features] if self.rivals else None
         left_out = LeftOut(views, features, self.encode, self.backbone.layers, self.ways)
@@ -154,7 +154,7 @@ class Preparation:
                 joining = learnt.joining
             self.teacher = Teacher(layers, joining)
             self.start = initialise(self.teacher, config.init, config.backbone, self.backbone_sha256)
-            if config.instant and len(self.support) == 1 and self.start.name == SCRATCH:
+            if config.instant and self.support.different == 1 and self.start.name == SCRATCH:
                 raise UsageError(
                     "one image gives no instant model without a meta-trained start: nothing in it would be learnt",
                     cure="Leave --instant out, annotate a second image, or give a teacher with --init",
@@ -210,12 +210,16 @@ class Preparation:
         return mean, std
 
     def _probes(self) -> tuple[Tensor, dict[int, Tensor]]:
-        """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others."""
+        """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others.
+
+        Its copies are not among these.
+        """
         seen = [*self.plain, *self.first_views]
         layers, per_side = self.backbone.layers, rows_and_columns(len(seen))
         sampled = [sample(v.features, class_masks(v.mask, self.ways), layers, per_side)[0] for v in seen]
         ridge = INSTANT_RIDGE if self.config.instant else RIDGE
-        return leave_out(sampled, [view.source for view in seen], PROBE_FOLDS, ridge)
+        probe, probes = leave_out(sampled, [view.scene for view in seen], PROBE_FOLDS, ridge)
+        return probe, {source: probes[scene] for source, scene in enumerate(self.support.scenes)}
 
     def _weigh_the_probe(self) -> None:
         """How far the teacher trusts its probe; what misleads on images it has not seen is better not learnt from."""

@@ -184,7 +184,7 @@ class FitRun:
     @torch.no_grad()
     def _go_back_to_teacher(self) -> None:
         """Of what distillation made of the student, one or two images keep only a part."""
-        share = self.config.distill_share(len(self.support))
+        share = self.config.distill_share(self.support.different)
         if share == 1 or not self.ready.well_begun:
             return
         start = copy.deepcopy(self.student)
@@ -255,7 +255,7 @@ class FitRun:
     def share(self) -> float:
         """How far of the way since distillation a model made now has gone, see ``training.adapt``."""
         adapting = not isinstance(self._phases[self._phase], SelfTrain)
-        return self.config.adapt_share(len(self.support)) if adapting else 1.0
+        return self.config.adapt_share(self.support.different) if adapting else 1.0
 
     def steps_taken(self) -> dict[str, int]:
         """By the name of the phase."""

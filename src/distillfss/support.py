@@ -6,6 +6,7 @@ with its cure.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ from distillfss.io.masks import IGNORE, mask_from_array
 from distillfss.io.pairs import Drawn, Pair, with_image
 from distillfss.metrics import resize_mask
 from distillfss.notices import Notice, NoticeKind, as_notice, texts
+from distillfss.same_pictures import scenes
 
 __all__ = ["LabelledFolder", "Sample", "SupportSet"]
 
@@ -256,9 +258,29 @@ class SupportSet:
             for value, name in enumerate(self.class_names, start=1)
         }
 
+    @functools.cached_property
+    def scenes(self) -> tuple[int, ...]:
+        """For every image the place of the first of its scene: an image and its copies are one (``same_pictures``)."""
+        images, masks, names = zip(*((each.image, each.mask, each.name) for each in self.samples), strict=True)
+        return tuple(scenes(images, masks, len(self.class_names), names))
+
+    @property
+    def firsts(self) -> list[int]:
+        """Places of the first images of all scenes: all but the copies."""
+        return sorted(set(self.scenes))
+
+    @property
+    def different(self) -> int:
+        """How many images it has, copies not counted."""
+        return len(self.firsts)
+
     def fewest(self) -> int:
-        """In how many images the rarest class occurs, of those that occur at all; 0 if none does."""
-        return min((count for count in self.shots().values() if count), default=0)
+        """In how many different images the rarest class occurs, of those that occur at all; 0 if none does."""
+        shown = [
+            {scene for scene, s in zip(self.scenes, self.samples, strict=True) if (s.mask == value).any()}
+            for value in range(1, len(self.class_names) + 1)
+        ]
+        return min((len(each) for each in shown if each), default=0)
 
     def typical_side(self) -> int:
         """The side, in pixels of the files, of a square as large as the images typically are: their median.

@@ -69,6 +69,7 @@ def views(count):
             torch.zeros(1, *CANVAS, dtype=torch.uint8),
             source=number,
             number=number,
+            scene=number,
         )
         for number in range(count)
     ]

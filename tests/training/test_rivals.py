@@ -36,7 +36,7 @@ class Fixed(nn.Module):
 
 def views(answers: Tensor, first: int = 0) -> list[EncodedView]:
     mask = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    return [EncodedView([answer[None]], mask, 0, first + number) for number, answer in enumerate(answers)]
+    return [EncodedView([answer[None]], mask, 0, first + number, 0) for number, answer in enumerate(answers)]
 
 
 def brute_force(old: np.ndarray, new: np.ndarray, target: np.ndarray) -> float:

@@ -39,7 +39,7 @@ def picture(blobs: list[tuple[int, int, int]]) -> View:
     for x, y, value in blobs:
         image[:, y : y + 16, x : x + 16] = 220
         mask[y : y + 16, x : x + 16] = value
-    return View(image, mask, 0)
+    return View(image, mask, 0, 0)
 
 
 def left_out(views: list[View], ways: int = 1, encode: Encode = encode) -> LeftOut:
@@ -176,7 +176,7 @@ def shades(dark: bool, count: int = 6) -> list[View]:
             kind, by = (place + number) % 3, float(random.uniform(30, 100))
             image[:, y : y + 16, x : x + 16] += (by, -by * dark, 0)[kind]
             mask[y : y + 16, x : x + 16] = int(kind == 0)
-        views.append(View(image, mask, number))
+        views.append(View(image, mask, number, number))
     return views
 
 

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distillfss.bench.grouping import joined
-from distillfss.checking.duplicates import CRITERION, same_pictures, small_picture
 from distillfss.errors import DataError, DistillFSSError, UsageError
 from distillfss.io.annotations import detect_format, is_annotated
 from distillfss.io.files import atomic_write
 from distillfss.io.json_file import read_json
 from distillfss.io.labelled import LabelledFolder
 from distillfss.io.legend import MAX_META_BYTES, META
+from distillfss.same_pictures import CRITERION, digest_of, same_pictures, small_picture
 
 DECIDING = ("classes", "ignore_index", "split")
 """What in ``meta.json`` decides a result; a corrected licence text does not."""
@@ -177,11 +176,6 @@ def _drawn(data: LabelledFolder, index: int) -> str:
         return digest_of(data.raw_mask(index))
     except DistillFSSError as fault:
         return type(fault).__name__
-
-
-def digest_of(pixels: NDArray[np.uint8]) -> str:
-    """Hex digest of shape and content."""
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def _classes(data: LabelledFolder) -> dict[str, list[int]]:

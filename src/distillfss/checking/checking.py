@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from distillfss.checking.duplicates import repeated, small_picture
+from distillfss.checking.duplicates import repeated
 from distillfss.checking.findings import KINDS, Finding
 from distillfss.checking.folder import inspect
 from distillfss.checking.report import Report
 from distillfss.io.annotations import AUTO
+from distillfss.same_pictures import small_picture
 
 CheckProgress = Callable[[str, int, int], None]
 """Told the phase, images done and images in all."""

@@ -50,7 +50,7 @@ class Look:
     thin
         By class: pixels in thin parts and all, see ``shapes.thin``.
     small
-        The image, small (``duplicates.small_picture``); None if it cannot be read.
+        The image, small (``same_pictures.small_picture``); None if it cannot be read.
     image_digest, mask_digest
         Of the pixels.
     colours, guessed

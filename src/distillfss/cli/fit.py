@@ -216,6 +216,15 @@ def check_backbone(config: FitConfig, show: Display) -> None:
     check_backbone(config.backbone, config.backbone_weights)
 
 
+def copies_note(images: int, copies: int) -> str:
+    """What is said of a support set that holds copies."""
+    many = f"{copies} of {images} images are copies" if copies > 1 else f"1 of {images} images is a copy"
+    return (
+        f"{many} of others, mirrored, turned or changed a little: learnt from, but {images - copies} is how many "
+        "are counted, and no image is judged by what was learnt from its copy"
+    )
+
+
 def read_support(folder: Path, names: list[str] | None, show: Display, format_name: str = "auto") -> SupportSet:
     """Read and check the support set; what it has to say is shown."""
     show.update("reading support")
@@ -224,7 +233,9 @@ def read_support(folder: Path, names: list[str] | None, show: Display, format_na
     support = SupportSet.from_folder(folder, classes=names, format=format_name)
     for notice in support.notices:
         show.note(f"note: {notice}")
-    if len(support) == 1:
+    if (copies := len(support) - support.different) > 0:
+        show.note(f"note: {copies_note(len(support), copies)}")
+    if support.different == 1:
         show.note(f"note: {ALONE}")
     return support
 

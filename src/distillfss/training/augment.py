@@ -54,11 +54,15 @@ PLAIN = Strength(0, 0, 1, 1, 0, 0, 1, 1, 1, 0, invert=0)
 
 @dataclass(frozen=True)
 class View:
-    """One augmented image: pixels (3, H, W) float 0 to 255, mask (H, W) uint8 with 255 = ignore."""
+    """One augmented image: pixels (3, H, W) float 0 to 255, mask (H, W) uint8 with 255 = ignore.
+
+    ``source`` is the place of the image it is of, ``scene`` that of the first image which shows the same.
+    """
 
     image: Tensor
     mask: Tensor
     source: int
+    scene: int
 
 
 class Augmenter:
@@ -103,6 +107,7 @@ class Augmenter:
         self._images = [at_working_size(sample.image, size) for sample in support.samples]
         self._masks = [mask_for_views(sample.mask, size) for sample in support.samples]
         self.mirrors = BOTH
+        self._scenes = support.scenes
 
     def __len__(self) -> int:
         return len(self._images)
@@ -117,18 +122,23 @@ class Augmenter:
         """Of other images, (3, h, w) at the working resolution, and masks (h, w) uint8; on the same canvas, as far."""
         other = copy.copy(self)
         other._images, other._masks = list(images), list(masks)
+        other._scenes = tuple(range(len(images)))
         return other
 
     def plain(self, source: int) -> View:
         """All of image ``source``, unchanged but for its size."""
         image, mask = self._images[source], self._masks[source]
-        return View(*render(image, mask, self.whole, PLAIN, torch.Generator()), source)
+        return View(*render(image, mask, self.whole, PLAIN, torch.Generator()), source, self._scenes[source])
 
     def view(self, source: int, seed: int) -> View:
         """A random view of image ``source``; the same seed gives the same view."""
         image, mask, generator = self._images[source], self._masks[source], torch.Generator().manual_seed(seed)
         strength = self.strength if self.negatives else replace(self.strength, invert=0)
-        return View(*render(image, mask, self.canvas, strength, generator, self.whole, self.mirrors), source)
+        return View(
+            *render(image, mask, self.canvas, strength, generator, self.whole, self.mirrors),
+            source,
+            self._scenes[source],
+        )
 
 
 def render(

@@ -61,7 +61,7 @@ class SomeViews:
 
 
 class CrossValidation:
-    """Every support image judged by a teacher that was shown the others and fine-tuned without it.
+    """Every support image judged by a teacher that was shown the others and fine-tuned without it or its copies.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class CrossValidation:
     probes
         Of every image, the probe of the others.
     folds, steps
-        Groups of images held back in turn (one image cannot be), and fine-tuning steps without each.
+        Groups of scenes held back in turn (a single one cannot be), and fine-tuning steps without each.
     """
 
     def __init__(
@@ -94,9 +94,11 @@ class CrossValidation:
         self.probes = probes
         self.learning = learning
         self.steps = steps
-        order = np.random.default_rng([learning.seed, 6]).permutation(len(plain))
-        groups = min(folds, len(plain)) if len(plain) > 1 else 0
-        self.held_back = [sorted(int(i) for i in part) for part in np.array_split(order, groups)] if groups else []
+        scenes = sorted({view.scene for view in plain})
+        order = np.random.default_rng([learning.seed, 6]).permutation(scenes)
+        groups = min(folds, len(scenes)) if len(scenes) > 1 else 0
+        parts = [set(part.tolist()) for part in np.array_split(order, groups)] if groups else []
+        self.held_back = [[view.source for view in plain if view.scene in part] for part in parts]
         # (k, n, 3): found and true, found and false, missed; without fine-tuning, and with it
         self.before = torch.zeros(len(plain), learning.ways, 3, dtype=torch.float64)
         self.after = torch.zeros_like(self.before)

@@ -28,12 +28,13 @@ def side_by_side(parts: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedView:
-    """One view's pyramid, (1, C_l, h_l, w_l) each, its mask (1, H, W) uint8 and the image it came from."""
+    """One view's pyramid, (1, C_l, h_l, w_l) each, its mask (1, H, W) uint8, the image it came from and its scene."""
 
     features: list[Tensor]
     mask: Tensor
     source: int
     number: int
+    scene: int
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,4 @@ class ViewPool:
         # One at a time: kernels differ by batch size in the last bits, and a resumed run must not.
         with torch.no_grad():
             features = self._encode(view.image[None])
-        return EncodedView(features, view.mask[None].to(features[0].device), source, number)
+        return EncodedView(features, view.mask[None].to(features[0].device), source, number, view.scene)

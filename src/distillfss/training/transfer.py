@@ -124,21 +124,21 @@ def manageable(tokens: SupportTokens, random: np.random.Generator) -> SupportTok
 def episode(
     views: Sequence[EncodedView], random: np.random.Generator, queries: int, shots: int
 ) -> tuple[list[EncodedView], list[EncodedView]]:
-    """Query and support views, of different images wherever there are at least two."""
-    by_source: dict[int, list[EncodedView]] = {}
+    """Query and support views, of different scenes wherever there are at least two."""
+    by_scene: dict[int, list[EncodedView]] = {}
     for view in views:
-        by_source.setdefault(view.source, []).append(view)
-    sources = [int(s) for s in random.permutation(sorted(by_source))]
-    if len(sources) == 1:
+        by_scene.setdefault(view.scene, []).append(view)
+    scenes = [int(s) for s in random.permutation(sorted(by_scene))]
+    if len(scenes) == 1:
         chosen = [views[int(i)] for i in random.permutation(len(views))[: queries + 1]]
         return chosen[1:], chosen[:1]
-    count = min(shots, len(sources) - 1)
+    count = min(shots, len(scenes) - 1)
 
-    def one_of(source: int) -> EncodedView:
-        return by_source[source][int(random.integers(len(by_source[source])))]
+    def one_of(scene: int) -> EncodedView:
+        return by_scene[scene][int(random.integers(len(by_scene[scene])))]
 
-    support = [one_of(source) for source in sources[:count]]
-    askable = [view for source in sources[count:] for view in by_source[source]]
+    support = [one_of(scene) for scene in scenes[:count]]
+    askable = [view for scene in scenes[count:] for view in by_scene[scene]]
     chosen_queries = random.permutation(len(askable))[:queries]
     return [askable[int(i)] for i in chosen_queries], support
 
@@ -157,8 +157,8 @@ def leave_one_out_tokens(
     random: np.random.Generator,
     shots: int,
 ) -> SupportTokens:
-    """Support tokens for a view of image ``source``: plain views of up to ``shots`` others, or of itself if alone."""
-    others = [view for view in plain if view.source != source] or list(plain)
+    """Support tokens for a view of image ``source``: plain views of up to ``shots`` of other scenes, or all of one."""
+    others = [view for view in plain if view.scene != plain[source].scene] or list(plain)
     chosen = [others[int(i)] for i in random.permutation(len(others))[:shots]]
     shown = Batch.of(chosen)
     return teacher.support_tokens(shown.features, class_masks(shown.masks, ways), probes[source])
