@@ -8,6 +8,7 @@ copies correlate above 0.95, pictures of different things hardly ever above 0.85
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -117,13 +118,17 @@ def scenes(
         The files' stems.
     """
     pictures = np.stack([small_picture(image) for image in images])
-    shown = np.stack([_small_masks(mask, ways) for mask in masks])
-    shown_in_views = [each.reshape(shown.shape) for each in _views(shown.reshape(-1, SIDE, SIDE))]
+
+    @functools.cache
+    def shown(place: int) -> list[NDArray[np.float32]]:
+        """Masks in all eight views."""
+        return _views(_small_masks(masks[place], ways))
+
     pairs: list[tuple[int, int]] = []
     for start, likely in _alike(pictures, len(pictures)):
         for view, place, earlier in np.argwhere(likely).tolist():
             later = start + place
-            if earlier < later and _overlap(shown_in_views[view][later], shown[earlier]) >= LEAST_OVERLAP:
+            if earlier < later and _overlap(shown(later)[view], shown(earlier)[0]) >= LEAST_OVERLAP:
                 pairs.append((earlier, later))
     first: dict[str, int] = {}
     pairs += [(first.setdefault(digest_of(image), place), place) for place, image in enumerate(images)]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import cli_environment, disc_pair
+from helpers import cli_environment, disc_pair, write_pair
 from pictures import as_nobody, folder_for_everyone, make_folder, two_classes
 from PIL import Image
 from safetensors.numpy import load_file
@@ -396,6 +396,22 @@ def test_a_single_image_is_enough_and_the_user_is_told(
 ) -> None:
     assert main(["fit", str(make_labelled("one", count=1)), "--out", str(tmp_path / "m.safetensors"), *QUICK]) == 0
     assert "a single image: two augmented views of it stand in for query and support" in capsys.readouterr().err
+
+
+def test_copies_are_told_of_and_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "two"
+    for seed in range(2):
+        image, mask = disc_pair(seed, 128, 160)
+        write_pair(folder, f"disc{seed}", image, mask)
+        write_pair(folder, f"disc{seed}_turned", np.rot90(image, 2).copy(), np.rot90(mask, 2).copy())
+    assert main(["fit", str(folder), "--out", str(tmp_path / "m.safetensors"), "--json", *QUICK]) == 0
+    told = capsys.readouterr()
+    assert "note: 2 of 4 images are copies of others" in told.err
+    assert "all 4 count as 2 when it is reckoned how good the model will be" in told.err
+    assert {key: json.loads(told.out)["support"][key] for key in ("images", "different")} == {
+        "images": 4,
+        "different": 2,
+    }
 
 
 def test_a_frozen_backbone_makes_a_small_file(

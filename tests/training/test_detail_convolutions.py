@@ -89,13 +89,24 @@ def half_and_bars(side: int, bars: int) -> NDArray[np.uint8]:
 )
 def test_many_images_are_worked_at_a_higher_resolution_sooner(side, bars, images, wanted):
     mask = half_and_bars(side, bars)
-    support = SupportSet.from_arrays([np.zeros((side, side, 3), np.uint8)] * images, [mask] * images)
+    support = SupportSet.from_arrays(different(images, side), [mask] * images)
     assert working_resolution(support, 96, 160) == wanted
+
+
+def different(images, side):
+    return [np.full((side, side, 3), light, np.uint8) for light in range(images)]
+
+
+def test_copies_do_not_make_many():
+    mask = half_and_bars(512, 1)
+    support = SupportSet.from_arrays([*different(24, 512), *different(24, 512)], [mask] * 48)
+    assert (len(support), support.fewest()) == (48, 24)
+    assert working_resolution(support, 96, 160) == 96
 
 
 def test_a_class_that_no_image_shows_does_not_make_many_few():
     mask = half_and_bars(64, 2)
-    support = SupportSet.from_arrays([np.zeros((64, 64, 3), np.uint8)] * 25, [mask] * 25, ("bar", "none"))
+    support = SupportSet.from_arrays(different(25, 64), [mask] * 25, ("bar", "none"))
     assert working_resolution(support, 96, 160) == 160
 
 

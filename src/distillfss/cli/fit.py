@@ -183,7 +183,12 @@ def command(
         "bytes": out.stat().st_size,
         "seconds": round(time.perf_counter() - started, 2),
         "class_names": list(segmenter.class_names),
-        "support": {"images": len(support_set), "shots": support_set.shots(), "foreground_iou": on_support},
+        "support": {
+            "images": len(support_set),
+            "different": support_set.different,
+            "shots": support_set.shots(),
+            "foreground_iou": on_support,
+        },
         "backbone": backbone,
         "backbone_embedded": embed_backbone or segmenter.embeds_backbone,
         "seed": seed,
@@ -220,8 +225,8 @@ def copies_note(images: int, copies: int) -> str:
     """What is said of a support set that holds copies."""
     many = f"{copies} of {images} images are copies" if copies > 1 else f"1 of {images} images is a copy"
     return (
-        f"{many} of others, mirrored, turned or changed a little: learnt from, but {images - copies} is how many "
-        "are counted, and no image is judged by what was learnt from its copy"
+        f"{many} of others (mirrored, turned or changed a little): they are learnt from, but all {images} "
+        f"count as {images - copies} when it is reckoned how good the model will be"
     )
 
 
