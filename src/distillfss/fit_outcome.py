@@ -83,10 +83,7 @@ def _strangeness(run: FitRun, tail: LearningTail) -> dict[str, Any]:
     layers, seen = run.ready.backbone.layers, [tail(view.features) for view in run.ready.plain]
     different = [seen[place] for place in run.support.firsts]
     around = [[round(float(v), 3) for v in each] for each in middle(seen, layers)]
-    return {
-        "strangeness_limit": limit(different, layers, standardised=True),
-        "strangeness_middle": around,
-    }
+    return {"strangeness_limit": limit(different, layers, standardised=True), "strangeness_middle": around}
 
 
 def _summary(run: FitRun) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Preparation:
             self.augmenter,
             self.encode,
             seed=config.seed,
-            capacity=config.views(support.different),
+            capacity=config.views(len(support)),
             refresh=config.new_views,
         )
         tell(Progress("prepare", len(support), len(support), "solving for the probe"))
