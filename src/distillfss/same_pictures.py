@@ -88,11 +88,7 @@ def same_pictures(pictures: NDArray[np.float32], digests: Sequence[str]) -> list
         for place, earlier in np.argwhere(likely.any(axis=0)).tolist():
             if earlier < start + place:
                 found.add((earlier, start + place))
-    first: dict[str, int] = {}
-    for index, digest in enumerate(digests):
-        if first.setdefault(digest, index) != index:
-            found.add((first[digest], index))
-    return sorted(found)
+    return sorted(found | set(_equal(digests)))
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:
@@ -130,15 +126,20 @@ def scenes(
             later = start + place
             if earlier < later and _overlap(shown(later)[view], shown(earlier)[0]) >= LEAST_OVERLAP:
                 pairs.append((earlier, later))
-    first: dict[str, int] = {}
-    pairs += [(first.setdefault(digest_of(image), place), place) for place, image in enumerate(images)]
-    origins = [(VERSION.fullmatch(name), place) for place, name in enumerate(names)]
-    pairs += [(first.setdefault(f"name {match[1]}", place), place) for match, place in origins if match is not None]
+    versions = [VERSION.fullmatch(name) for name in names]
+    origins = [None if match is None else match[1] for match in versions]
     scene = list(range(len(images)))
-    for earlier, later in pairs:
+    for earlier, later in [*pairs, *_equal([digest_of(image) for image in images]), *_equal(origins)]:
         one, other = sorted((scene[earlier], scene[later]))
         scene = [one if each == other else each for each in scene]
     return scene
+
+
+def _equal(keys: Sequence[str | None]) -> list[tuple[int, int]]:
+    """Places of the first and of every later one with the same key; None is no key."""
+    first: dict[str, int] = {}
+    firsts = [(first.setdefault(key, place), place) for place, key in enumerate(keys) if key is not None]
+    return [(earlier, later) for earlier, later in firsts if earlier < later]
 
 
 def _small_masks(mask: NDArray[np.uint8], ways: int) -> NDArray[np.float32]:
