@@ -159,8 +159,9 @@ def bmp(content: bytes) -> np.ndarray:
         raise UnknownError("layout")
     stride = -(-width * 3 // 4) * 4
     rows = content[offset:][: stride * abs(height)]
-    if len(rows) < stride * abs(height):
+    if len(rows) < stride * (abs(height) - 1) + width * 3:  # what fills up the last row holds nothing
         raise RefusedError("cut short")
+    rows = rows.ljust(stride * abs(height), b"\0")
     pixels = np.frombuffer(rows, np.uint8).reshape(abs(height), stride)[:, : width * 3].reshape(-1, width, 3)[..., ::-1]
     return pixels[::-1] if height > 0 else pixels
 
@@ -171,7 +172,8 @@ def tiff(content: bytes) -> np.ndarray:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             page = file.pages[0]
             plain = page.photometric in (1, 2) and page.planarconfig == 1 and page.compression in (1, 8, 32946)
-            if not plain or page.extrasamples:
+            # a table of lengths that cannot be read leaves tifffile nothing, and libtiff nothing to mind
+            if not plain or page.extrasamples or len(page.databytecounts) != len(page.dataoffsets):
                 raise UnknownError("layout")
             pixels = page.asarray()
     except UnknownError:

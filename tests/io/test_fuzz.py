@@ -135,6 +135,56 @@ def test_tiff_whose_pieces_do_not_cover_it(tmp_path: Path, name: str, tag: int, 
         read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(
+    ("tag", "place", "values"),
+    [
+        (324, 2, struct.pack("<H", 6)),  # signed bytes for offsets: of each a piece elsewhere
+        (325, 4, struct.pack("<I", 3)),  # three lengths of four tiles
+        (278, 2, struct.pack("<HIHH", 3, 1, 0, 0)),  # no row in a strip
+    ],
+)
+def test_tiff_that_does_not_say_where_its_pieces_are(tmp_path: Path, tag: int, place: int, values: bytes) -> None:
+    """Changed in the entry of this tag, from this place on."""
+    content = bytearray(SEEDS["tiff" if tag == 278 else "tiff tiles"])
+    (directory,) = struct.unpack("<I", content[4:8])
+    (entries,) = struct.unpack("<H", content[directory : directory + 2])
+    places = range(directory + 2, directory + 2 + 12 * entries, 12)
+    (entry,) = [entry for entry in places if struct.unpack("<H", content[entry : entry + 2]) == (tag,)]
+    content[entry + place : entry + place + len(values)] = values
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(DataError, match="it does not say where its pieces are"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_an_animation_whose_first_frame_is_another_picture_is_refused(tmp_path: Path) -> None:
+    """Pillow shows the first frame: a part of the picture, or what stands before it. The format allows neither."""
+    sound = SEEDS["apng"]
+    kinds = (b"IHDR", b"acTL", b"fcTL", b"IDAT")
+    start = {kind: sound.index(kind) - 4 for kind in kinds}
+    head, told, frame = (
+        sound[: start[b"acTL"]],
+        sound[start[b"acTL"] : start[b"fcTL"]],
+        sound[start[b"fcTL"] : start[b"IDAT"]],
+    )
+    rest = sound[start[b"IDAT"] :]
+    width, height = struct.unpack(">II", head[16:24])
+    lower = png_chunk(b"fcTL", frame[8:16] + struct.pack(">I", height - 1) + frame[20:34])
+    moved = png_chunk(b"fcTL", frame[8:12] + struct.pack(">IIII", width - 1, height, 1, 0) + frame[28:34])
+    later = png_chunk(b"fdAT", bytes(4) + zlib.compress(bytes(height * (3 * width + 1))))
+    for parts in (told + lower, told + moved, told + frame + frame, told + frame + later):
+        (tmp_path / "a.png").write_bytes(head + parts + rest)
+        with pytest.raises(DataError, match=r"of another frame before the first|cannot be read"):
+            read_image(tmp_path / "a.png")
+    for parts in (told + frame, told):  # the picture is the first frame, or none of them
+        (tmp_path / "a.png").write_bytes(head + parts + rest)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, read_image_of(sound, tmp_path))
+
+
+def read_image_of(content: bytes, folder: Path) -> np.ndarray:
+    (folder / "sound.png").write_bytes(content)
+    return read_image(folder / "sound.png").pixels
+
+
 @pytest.mark.parametrize("place", range(5, 130, 9))
 def test_no_flipped_bit_in_a_zlib_tiff_passes(tmp_path: Path, place: int) -> None:
     content = bytearray(SEEDS["tiff zlib"])

@@ -34,11 +34,19 @@ def check_parts(file: BinaryIO, path: Path | None) -> bool:
     Raises
     ------
     DataError
-        A sum is wrong, the file ends within such a part, one stands there twice or behind those it should precede.
+        A sum is wrong, the file ends within such a part, one stands there twice or behind those it should precede; or
+        of an animation the first frame, which Pillow makes of the picture, is another than the picture.
     """
     position, before, pixels_end, frames = file.tell(), b"", False, False
+    size, first_frame = b"", False
     try:
         for kind, length in _parts(file):
+            if kind == b"IHDR":
+                size = _peek(file, 8)
+            if before != b"IDAT" and kind in (b"fcTL", b"fdAT"):
+                if kind == b"fdAT" or first_frame or _peek(file, 20)[4:] != size + bytes(8):
+                    raise _damaged(f"{kind.decode()} of another frame before the first", path)
+                first_frame = True
             if kind in _DECIDE_PIXELS:
                 early = bool(before) and _DECIDE_PIXELS.index(kind) <= _DECIDE_PIXELS.index(before)
                 if pixels_end or (early and kind != b"IDAT"):
@@ -92,6 +100,14 @@ def _parts(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         length, kind = struct.unpack(">I4s", head)
         yield kind, length
         place += 12 + length
+
+
+def _peek(file: BinaryIO, length: int) -> bytes:
+    """The next bytes, which stay to be read."""
+    place = file.tell()
+    content = file.read(length)
+    file.seek(place)
+    return content
 
 
 def _sum_is_right(file: BinaryIO, kind: bytes, length: int) -> bool:

@@ -14,9 +14,11 @@ from PIL import Image
 
 from distillfss.errors import DataError
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS, _PLANAR = 256, 257, 258, 259, 277, 284
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS, _ROWS, _PLANAR = 256, 257, 258, 259, 277, 278, 284
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _PLAIN, _ZLIB = 1, (8, 32946)
+_WHOLE_NUMBERS = (3, 4, 13, 16)
+"""Types of what may say where a piece is and how long: SHORT, LONG, IFD, LONG8."""
 _BLOCK = 1 << 20
 _ANY = 1 << 62
 
@@ -31,6 +33,9 @@ def check_pieces(image: Image.Image, file: BinaryIO, path: Path | None) -> None:
     """
     tags: Any = getattr(image, "tag_v2", {})
     offsets, counts = _numbers(tags, _OFFSETS), _numbers(tags, _COUNTS)
+    types = {getattr(tags, "tagtype", {}).get(name) for name in (*_OFFSETS, *_COUNTS) if name in tags}
+    if not types.issubset(_WHOLE_NUMBERS) or (counts and len(counts) != len(offsets)) or tags.get(_ROWS) == 0:
+        raise _damaged("it does not say where its pieces are", path)
     width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)  # as stored, not yet turned
     covered = 0
     for tile in getattr(image, "tile", None) or []:
