@@ -117,6 +117,8 @@ def _interlaced(grey: np.ndarray) -> bytes:
         ("tiff", 257, 99, "pieces of the picture are missing"),  # more rows than the strips have
         ("tiff tiles", 257, 1, "pieces of the picture are left over"),
         ("tiff", 279, 0, "pieces of the picture are empty"),
+        ("tiff", 273, 60000, "pieces of the picture lie in its header or behind its end"),
+        ("tiff", 273, 4, "pieces of the picture lie in its header or behind its end"),
         ("tiff", 279, 300, "its pixels end early"),
     ],
 )

@@ -6,6 +6,7 @@ not reach when it has got as many pixels as it wants.
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _PLAIN, _ZLIB = 1, (8, 32946)
 _WHOLE_NUMBERS = (3, 4, 13, 16)
 """Types of what may say where a piece is and how long: SHORT, LONG, IFD, LONG8."""
+_HEADER = 8
 _BLOCK = 1 << 20
 _ANY = 1 << 62
 
@@ -46,6 +48,8 @@ def check_pieces(image: Image.Image, file: BinaryIO, path: Path | None) -> None:
         raise _damaged(f"pieces of the picture are {'missing' if covered < width * height else 'left over'}", path)
     if counts and not all(counts):
         raise _damaged("pieces of the picture are empty", path)
+    if offsets and not _HEADER <= min(offsets) <= max(offsets) < _size(file):
+        raise _damaged("pieces of the picture lie in its header or behind its end", path)
     compression = tags.get(_COMPRESSION, _PLAIN)
     if compression == _PLAIN and counts:
         bits = tags.get(_BITS, (1,))
@@ -62,6 +66,13 @@ def check_pieces(image: Image.Image, file: BinaryIO, path: Path | None) -> None:
             file.seek(position)
         if not whole:
             raise _damaged("wrong check sum", path)
+
+
+def _size(file: BinaryIO) -> int:
+    position = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    return end
 
 
 def _numbers(tags: Any, names: tuple[int, int]) -> tuple[int, ...]:
