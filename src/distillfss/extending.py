@@ -145,7 +145,7 @@ def _what_is_not_new(model: Segmenter, known: SupportSet) -> tuple[list[Sample],
 def _each_once(samples: Sequence[Sample], more: Sequence[Sample]) -> list[Sample]:
     """Both, an image of both once: what ``more`` says of it counts where its own mask says nothing.
 
-    Twice, an image that the others are to answer would be among them itself; new inclusions lost 5 points by it.
+    So no pixel is told to be two things, and none of an image's views leaves out what is known of it.
     """
     merged = list(samples)
     for sample in more:

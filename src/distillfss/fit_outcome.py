@@ -51,14 +51,12 @@ def estimate_of(run: FitRun) -> Estimate | None:
     """What to expect of the model on new images; None before the fit is done, or without a cross-validation."""
     if run.validation is None or not run.done:
         return None
-    # of the copies of an image one counts: what is found in the others says nothing more
-    firsts = run.support.firsts
-    before, after = run.validation.before.numpy()[firsts], run.validation.after.numpy()[firsts]
-    found = outcomes(before, after, [run.ready.plain[place].mask[0].cpu().numpy() for place in firsts])
+    before, after = run.validation.before.numpy(), run.validation.after.numpy()
+    found = outcomes(before, after, [run.ready.plain[place].mask[0].cpu().numpy() for place in run.support.firsts])
     return estimate(
         run.support.class_names,
         found,
-        images=len(firsts),
+        images=run.support.different,
         gain=INSTANT if run.config.instant else FROZEN if run.tail is None else LEARNING,
         seconds=run.validation.seconds,
     )
@@ -115,8 +113,7 @@ def _expected(run: FitRun) -> dict[str, Any]:
     if found is None:
         return {}
     assert run.validation is not None
-    firsts = run.support.firsts
-    samples = [run.support.samples[place] for place in firsts]
+    samples = [run.support.samples[place] for place in run.support.firsts]
     names, masks = [sample.name for sample in samples], [sample.mask for sample in samples]
-    said = advice(found, run.validation.after.numpy()[firsts], names, masks, run.ready.size)
+    said = advice(found, run.validation.after.numpy(), names, masks, run.ready.size)
     return {"estimate": found.to_dict() | {"advice": said}}

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from distillfss.grouping import joined
+
 SIDE = 32
 REACH = 2
 """Half the side of the square over which the lighting is taken, in cells of the small picture."""
@@ -128,11 +130,9 @@ def scenes(
                 pairs.append((earlier, later))
     versions = [VERSION.fullmatch(name) for name in names]
     origins = [None if match is None else match[1] for match in versions]
-    scene = list(range(len(images)))
-    for earlier, later in [*pairs, *_equal([digest_of(image) for image in images]), *_equal(origins)]:
-        one, other = sorted((scene[earlier], scene[later]))
-        scene = [one if each == other else each for each in scene]
-    return scene
+    copies = [*pairs, *_equal([digest_of(image) for image in images]), *_equal(origins)]
+    first_of = {place: together[0] for together in joined(copies) for place in together}
+    return [first_of.get(place, place) for place in range(len(images))]
 
 
 def _equal(keys: Sequence[str | None]) -> list[tuple[int, int]]:

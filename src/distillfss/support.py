@@ -253,10 +253,12 @@ class SupportSet:
 
     def shots(self) -> dict[str, int]:
         """In how many images every class occurs."""
-        return {
-            name: sum(bool((sample.mask == value).any()) for sample in self.samples)
-            for value, name in enumerate(self.class_names, start=1)
-        }
+        return {name: len(places) for name, places in zip(self.class_names, self._showing(), strict=True)}
+
+    def _showing(self) -> list[list[int]]:
+        """Of every class the places of the images in which it occurs."""
+        values = range(1, len(self.class_names) + 1)
+        return [[place for place, each in enumerate(self.samples) if (each.mask == value).any()] for value in values]
 
     @functools.cached_property
     def scenes(self) -> tuple[int, ...]:
@@ -276,11 +278,7 @@ class SupportSet:
 
     def fewest(self) -> int:
         """In how many different images the rarest class occurs, of those that occur at all; 0 if none does."""
-        shown = [
-            {scene for scene, s in zip(self.scenes, self.samples, strict=True) if (s.mask == value).any()}
-            for value in range(1, len(self.class_names) + 1)
-        ]
-        return min((len(each) for each in shown if each), default=0)
+        return min((len({self.scenes[place] for place in places}) for places in self._showing() if places), default=0)
 
     def typical_side(self) -> int:
         """The side, in pixels of the files, of a square as large as the images typically are: their median.

@@ -13,10 +13,10 @@ from PIL import Image
 
 from distillfss.bench.cells import Plan, make_cells
 from distillfss.bench.contents import copies_in, look_into
-from distillfss.bench.grouping import joined
 from distillfss.bench.methods.base import MethodSettings
 from distillfss.bench.paper_protocol import paper_split
 from distillfss.bench.protocol import PROTOCOLS, hash_share, split
+from distillfss.grouping import joined
 from distillfss.io.labelled import LabelledFolder
 
 SIDE = 64

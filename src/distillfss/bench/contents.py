@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from distillfss.bench.grouping import joined
 from distillfss.errors import DataError, DistillFSSError, UsageError
+from distillfss.grouping import joined
 from distillfss.io.annotations import detect_format, is_annotated
 from distillfss.io.files import atomic_write
 from distillfss.io.json_file import read_json

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distillfss.bench.grouping import joined
 from distillfss.bench.paper_protocol import paper_split, paper_support
+from distillfss.grouping import joined
 
 TEST_SHARE = 0.2
 SEEDS = (0, 1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from distillfss.io.legend import Legend
 from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Pair
 from distillfss.metrics import resize_mask
+from distillfss.same_pictures import digest_of
 
 Shrink = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels (H, W, 3) → the picture, small."""
@@ -95,7 +95,7 @@ def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> 
         if mask.shape != pixels.shape[:2]:
             return look
     look.counts = np.bincount(mask.ravel(), minlength=256)
-    look.mask_digest = hashlib.sha256(mask.tobytes()).hexdigest()
+    look.mask_digest = digest_of(mask)
     if not look.colours:
         _look_at_shapes(look, mask, size)
     return look
@@ -148,7 +148,7 @@ def _look_at_image(look: Look, legend: Legend, shrink: Shrink) -> NDArray[np.uin
     except (DataError, UsageError) as fault:  # the latter if meta.json asks for bands that the file lacks
         look.findings.append(from_fault(fault, "unreadable", pair.image, None))
         return None
-    look.image_digest = hashlib.sha256(repr(decoded.pixels.shape).encode() + decoded.pixels.tobytes()).hexdigest()
+    look.image_digest = digest_of(decoded.pixels)
     for notice in decoded.notices:
         problem, _, cure = notice.removeprefix(f"{pair.image}: ").partition("; ")
         cure = cure[:1].upper() + cure[1:] or "Nothing, if that is what you see"

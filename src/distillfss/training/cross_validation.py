@@ -61,7 +61,9 @@ class SomeViews:
 
 
 class CrossValidation:
-    """Every support image judged by a teacher that was shown the others and fine-tuned without it or its copies.
+    """Every support image, but for copies, judged by a teacher that was shown others and fine-tuned on others.
+
+    An image and its copies are one scene, of which the first is judged and all are held back.
 
     Parameters
     ----------
@@ -94,13 +96,13 @@ class CrossValidation:
         self.probes = probes
         self.learning = learning
         self.steps = steps
-        scenes = sorted({view.scene for view in plain})
-        order = np.random.default_rng([learning.seed, 6]).permutation(scenes)
-        groups = min(folds, len(scenes)) if len(scenes) > 1 else 0
-        parts = [set(part.tolist()) for part in np.array_split(order, groups)] if groups else []
-        self.held_back = [[view.source for view in plain if view.scene in part] for part in parts]
+        self.scenes = sorted({view.scene for view in plain})
+        count = len(self.scenes)
+        order = np.random.default_rng([learning.seed, 6]).permutation(count)
+        groups = min(folds, count) if count > 1 else 0
+        self.held_back = [sorted(int(i) for i in part) for part in np.array_split(order, groups)] if groups else []
         # (k, n, 3): found and true, found and false, missed; without fine-tuning, and with it
-        self.before = torch.zeros(len(plain), learning.ways, 3, dtype=torch.float64)
+        self.before = torch.zeros(count, learning.ways, 3, dtype=torch.float64)
         self.after = torch.zeros_like(self.before)
         self.seconds = 0.0
         self._fold = 0
@@ -127,9 +129,9 @@ class CrossValidation:
             self._runner = self._without(held_back)
         self._runner.advance()
         if self._runner.done:
-            for source in held_back:
-                self.before[source] = self._judged(self.teacher, source)
-                self.after[source] = self._judged(self._learner, source)
+            for place in held_back:
+                self.before[place] = self._judged(self.teacher, self.scenes[place])
+                self.after[place] = self._judged(self._learner, self.scenes[place])
             self._fold, self._runner, self._learner = self._fold + 1, None, self.teacher
             if self.done:
                 self.views = ()  # a hundred megabytes
@@ -138,14 +140,15 @@ class CrossValidation:
     def judge_start(self) -> None:
         """For a fit without steps: all there is to validate is what the teacher finds as it starts."""
         started = time.perf_counter()
-        for source in range(len(self.plain)):
-            self.before[source] = self.after[source] = self._judged(self.teacher, source)
+        for place, source in enumerate(self.scenes):
+            self.before[place] = self.after[place] = self._judged(self.teacher, source)
         self._fold = len(self.held_back)
         self.seconds += time.perf_counter() - started
 
     def _without(self, held_back: Sequence[int]) -> PhaseRunner:
         how = self.learning
-        rest = [view.source for view in self.plain if view.source not in held_back]
+        without = {self.scenes[place] for place in held_back}
+        rest = [view.source for view in self.plain if view.scene not in without]
         self._learner = copy.deepcopy(self.teacher)
         phase = Transfer(
             self._learner,
