@@ -52,11 +52,14 @@ def estimate_of(run: FitRun) -> Estimate | None:
     if run.validation is None or not run.done:
         return None
     before, after = run.validation.before.numpy(), run.validation.after.numpy()
-    found = outcomes(before, after, [run.ready.plain[place].mask[0].cpu().numpy() for place in run.support.firsts])
+    support = run.support
+    masks = [run.ready.plain[place].mask[0].cpu().numpy() for place in support.firsts]
+    groups = [support.together[place] for place in support.firsts] if support.groups else None
+    found = outcomes(before, after, masks, groups)
     return estimate(
-        run.support.class_names,
+        support.class_names,
         found,
-        images=run.support.different,
+        images=support.different,
         gain=INSTANT if run.config.instant else FROZEN if run.tail is None else LEARNING,
         seconds=run.validation.seconds,
     )
@@ -91,6 +94,7 @@ def _summary(run: FitRun) -> dict[str, Any]:
     return {
         "images": len(run.support),
         "different": run.support.different,
+        "groups": len(set(run.support.together)) if run.support.groups else None,
         "shots": run.support.shots(),
         "unlabeled": len(run.unlabeled),
         "start": run.ready.start.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -74,7 +75,11 @@ def validation_of(ready: Preparation) -> CrossValidation:
     )
     steps = max(1, round(STEPS * min(1.0, config.effort)))
     start = copy.deepcopy(ready.teacher)
-    validation = CrossValidation(start, ready.plain, ready.first_views, ready.probes, how, steps=steps)
+    together, judged = ready.support.together, ready.support.firsts
+    plain, views = (
+        [replace(view, scene=together[view.source]) for view in seen] for seen in (ready.plain, ready.first_views)
+    )
+    validation = CrossValidation(start, plain, views, ready.probes_of_groups, how, judged, steps=steps)
     if config.instant and ready.support.different > 1:
         validation.judge_start()
     return validation

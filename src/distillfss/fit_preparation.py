@@ -60,8 +60,8 @@ class Preparation:
         Working resolution: that of the settings, a higher one for thin objects, or that of the model beside.
     plain, first_views
         Every support image, unaugmented and encoded; the first augmented views of ``pool``.
-    probe, probes
-        The probe of the whole support, and of every image that of the others.
+    probe, probes, probes_of_groups
+        The probe of the whole support; of every image that of the others, and that of the other groups.
     teacher, student
         As they start; the teacher trusts its probe as far as left-out images say.
     """
@@ -94,7 +94,7 @@ class Preparation:
         )
         tell(Progress("prepare", len(support), len(support), "solving for the probe"))
         self.first_views = self.pool.advance(0)
-        self.probe, self.probes = self._probes()
+        self.probe, self.probes, self.probes_of_groups = self._probes()
         if support.different > 1:
             self._weigh_the_probe()
 
@@ -209,17 +209,25 @@ class Preparation:
         )
         return mean, std
 
-    def _probes(self) -> tuple[Tensor, dict[int, Tensor]]:
+    def _probes(self) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
         """The probe of the whole support, unaugmented and in its first views; and of each image, that of the others.
 
-        Its copies are not among these.
+        Its copies are not among these, nor, in the last, any image of its group.
         """
         seen = [*self.plain, *self.first_views]
         layers, per_side = self.backbone.layers, rows_and_columns(len(seen))
         sampled = [sample(v.features, class_masks(v.mask, self.ways), layers, per_side)[0] for v in seen]
         ridge = INSTANT_RIDGE if self.config.instant else RIDGE
+        scenes, together = self.support.scenes, self.support.together
         probe, probes = leave_out(sampled, [view.scene for view in seen], PROBE_FOLDS, ridge)
-        return probe, {source: probes[scene] for source, scene in enumerate(self.support.scenes)}
+        of_groups = probes
+        if together != scenes:
+            groups = {scene: together[scene] for scene in scenes}
+            _, of_groups = leave_out(sampled, [view.scene for view in seen], PROBE_FOLDS, ridge, groups)
+        of_image, of_its_group = (
+            {place: found[scene] for place, scene in enumerate(scenes)} for found in (probes, of_groups)
+        )
+        return probe, of_image, of_its_group
 
     def _weigh_the_probe(self) -> None:
         """How far the teacher trusts its probe; what misleads on images it has not seen is better not learnt from."""
@@ -232,4 +240,5 @@ class Preparation:
             self.teacher.mixer.probe_gain.fill_(gain)
         if gain == 0:
             self.probe = unheard(self.probe)
-            self.probes = {source: unheard(weights) for source, weights in self.probes.items()}
+            for probes in (self.probes, self.probes_of_groups):
+                probes.update({source: unheard(weights) for source, weights in probes.items()})

@@ -203,6 +203,8 @@ class FitRun:
         identity = (
             f"{self.support.fingerprint()} {self.config.fingerprint()} {weights} {__version__} {torch.__version__}"
         )
+        if self.support.groups:
+            identity += f" {self.support.together}"
         if self.unlabeled:
             identity += f" {tensors_sha256({str(n): image.contiguous() for n, image in enumerate(self.unlabeled)})}"
         if (beside := self.ready.beside) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distillfss.errors import DataError, UsageError
+from distillfss.grouping import joined
 from distillfss.io.annotations import AUTO, read_annotations
 from distillfss.io.decode import to_rgb8
 from distillfss.io.faults import raise_faults
@@ -81,6 +83,8 @@ class SupportSet:
         How GeoTIFF and DICOM images were read, as ``meta.json`` says: ``bands`` and ``range``, where given.
     folder
         Where they were read from; None if from memory.
+    groups
+        Of every image the name of the patient, film, field it is of, see ``grouped``; empty if nobody told.
 
     Raises
     ------
@@ -95,6 +99,7 @@ class SupportSet:
         notices: Sequence[Notice | str] = (),
         reading: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         self.samples = tuple(samples)
         if not self.samples:
@@ -103,6 +108,7 @@ class SupportSet:
         self.remarks = tuple(as_notice(notice) for notice in notices)
         self.reading = dict(reading or {})
         self.folder = folder
+        self.groups = tuple(groups)
 
     @classmethod
     def from_folder(
@@ -276,6 +282,54 @@ class SupportSet:
         """How many images it has, copies not counted."""
         return len(self.firsts)
 
+    def grouped(self, pattern: str) -> SupportSet:
+        """The same images, told which belong together: of one patient, film, field.
+
+        What is found in images of a group by a model that knows the group says nothing of new ones, so a fit holds
+        back whole groups to estimate how good it will be. What is learnt is the same.
+
+        Parameters
+        ----------
+        pattern
+            Regular expression, looked for in the images' names (stems). Those in which it finds the same (what its
+            parentheses hold, if it has any) are one group.
+
+        Raises
+        ------
+        UsageError
+            If it is no regular expression, or all images are of one group.
+        DataError
+            If it is not found in some names.
+        """
+        try:
+            expression = re.compile(pattern)
+        except re.error as error:
+            cure = r"For images called p07_003.png, of patient p07, take '^p\d+'"
+            raise UsageError(f"{pattern!r} is no regular expression: {error}", cure=cure) from None
+        found = {sample.name: expression.search(sample.name) for sample in self.samples}
+        if missing := [name for name, match in found.items() if match is None]:
+            shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+            cure = "Take a pattern that is in all names; what it finds there names the group"
+            raise DataError(f"the group of {shown} is unknown: {pattern!r} is not in the name", cure=cure)
+        groups = ["/".join(part or "" for part in match.groups()) or match[0] for match in found.values() if match]
+        if len(set(groups)) == 1:
+            raise UsageError(
+                f"all {len(groups)} images are of one group, {groups[0]!r}, so there is no other to learn from",
+                cure="Do without groups: the estimate is for images of the same one then",
+            )
+        return SupportSet(self.samples, self.class_names, self.remarks, self.reading, self.folder, groups)
+
+    @functools.cached_property
+    def together(self) -> tuple[int, ...]:
+        """For every image the place of the first one of its group; of its scene, if nobody told of groups."""
+        if not self.groups:
+            return self.scenes
+        first: dict[str, int] = {}
+        pairs = [(first.setdefault(group, place), place) for place, group in enumerate(self.groups)]
+        each = joined([*pairs, *enumerate(self.scenes)])
+        first_of = {place: members[0] for members in each for place in members}
+        return tuple(first_of[place] for place in range(len(self)))
+
     def fewest(self) -> int:
         """In how many different images the rarest class occurs, of those that occur at all; 0 if none does."""
         return min((len({self.scenes[place] for place in places}) for places in self._showing() if places), default=0)
@@ -292,8 +346,10 @@ class SupportSet:
 
         Raises ``DataError`` if there is none among them.
         """
-        chosen = [self.samples[index] for index in indices]
-        return SupportSet(chosen, self.class_names, self.remarks, self.reading, self.folder)
+        chosen = list(indices)
+        samples = [self.samples[index] for index in chosen]
+        groups = [self.groups[index] for index in chosen] if self.groups else ()
+        return SupportSet(samples, self.class_names, self.remarks, self.reading, self.folder, groups)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over class names, pixels and masks in their order, not over file names."""

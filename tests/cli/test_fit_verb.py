@@ -414,6 +414,25 @@ def test_copies_are_told_of_and_not_counted(tmp_path: Path, capsys: pytest.Captu
     }
 
 
+def test_told_of_groups_it_expects_something_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "fields"
+    for seed in range(4):
+        write_pair(folder, f"field{seed // 2}_{seed}", *disc_pair(seed, 128, 160))
+    out, words = str(tmp_path / "m.safetensors"), ["--groups", r"^field\d", *QUICK]
+    assert main(["fit", str(folder), "--out", out, *words]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^learnt .* from 4 images of 2 groups \(", told, re.MULTILINE)
+    assert re.search(
+        r"^expect +\d+ % IoU on images of other groups \(\d+ to \d+ in 8 cases of 10\)$", told, re.MULTILINE
+    )
+    assert main(["fit", str(folder), "--out", out, "--overwrite", "--json", *words]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["support"]["groups"] == document["training"]["groups"] == 2
+    assert document["training"]["estimate"]["classes"]["class_1"]["groups"] == 2
+    assert main(["fit", str(folder), "--out", out, "--overwrite", "--no-estimate", *words]) == 2
+    assert "--groups is about the estimate" in capsys.readouterr().err
+
+
 def test_a_frozen_backbone_makes_a_small_file(
     support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,8 @@ from distillfss.models.probe import (
     MOST_CHANNELS,
     MOST_PER_SIDE,
     RIDGE,
+    Moments,
+    class_weights,
     lattice,
     leave_out,
     probe_layers,
@@ -21,6 +23,7 @@ from distillfss.models.probe import (
     probe_width,
     rows_and_columns,
     sample,
+    shrunk,
 )
 
 LAYERS = (Layer("a", 4, 3), Layer("b", 8, 4), Layer("c", 16, 2), Layer("d", 32, 5))
@@ -174,6 +177,21 @@ def test_with_more_images_than_folds_some_are_left_out_together():
     torch.testing.assert_close(without[0], without[2])
     torch.testing.assert_close(without[1], without[3])
     assert not torch.allclose(without[0], without[1])
+
+
+def test_those_of_a_group_are_left_out_together():
+    """By brute force: from the images of all other groups, as much of it as so many images are to be trusted."""
+    features, masks = pyramid(5, 64, 5), some_masks(5, 1, 6)
+    sampled = sample(features, masks, LAYERS, 20)
+    groups = {0: 9, 1: 3, 2: 9, 3: 1, 4: 3}
+    whole, without = leave_out(sampled, range(5), folds=10, together=groups)
+    weights = class_weights(torch.cat([shares for _, shares in sampled]))
+    for source in range(5):
+        others = [sampled[i] for i in range(5) if groups[i] != groups[source]]
+        pixels, shares = (torch.cat(each) for each in zip(*others, strict=True))
+        wanted = shrunk(Moments.of(pixels, shares, weights).solve(RIDGE), len(others))
+        torch.testing.assert_close(without[source], wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(whole, leave_out(sampled, range(5), folds=10)[0])
 
 
 def test_a_wide_pyramid_is_seen_by_the_last_layer_of_every_stride():

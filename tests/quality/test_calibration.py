@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,3 +169,39 @@ def test_a_small_class_of_which_next_to_nothing_was_found_is_not_better_than_tri
     found = estimate(["noise", "crack", "single"], given, images=5, gain=INSTANT, seconds=0)
     assert all(each.expected.low > 0.02 for each in found.classes)
     assert [each.better_than_trivial for each in found.classes] == [False, True, True]
+
+
+def grouped(validated: float, groups: int, images: int = 12, error: float = 0.05) -> Outcome:
+    return replace(seen(validated, images, error), groups=groups)
+
+
+def test_of_one_class_groups_count_as_images_do():
+    for groups in (1, 2, 3, 6):
+        found, as_images = one(grouped(0.3, groups), LEARNING), one(seen(0.3, groups), LEARNING)
+        assert vars(found) == pytest.approx(vars(as_images))
+    assert expected([grouped(0.3, 12), grouped(0.8, 12)], FROZEN) == expected([seen(0.3, 12), seen(0.8, 12)], FROZEN)
+
+
+def test_a_group_that_is_unlike_the_others_is_so_for_all_classes():
+    """Against weighing chance draws of task, classes and groups."""
+    random = np.random.default_rng(0)
+    count = 400_000
+    reached = random.normal(c.TYPICAL, c.OF_TASK, count)[:, None] + random.normal(0, c.OF_CLASS, (count, 2))
+    few = [c.NOISE * math.sqrt(1 / 2 - 1 / 6), c.NOISE * math.sqrt(1 / 3 - 1 / 6)]
+    measured = reached + random.normal(0, 1, count)[:, None] * few
+    deviation = math.hypot(0.05 / 0.21, c.NOISE / math.sqrt(6))
+    weight = np.exp(-np.square(logit(0.3) - measured).sum(1) / (2 * deviation**2))
+    mean = (weight[:, None] * reached).sum(0) / weight.sum()
+    spread = np.sqrt((weight[:, None] * (reached - mean) ** 2).sum(0) / weight.sum())
+    found = expected([grouped(0.3, 2, 6), grouped(0.3, 3, 6)], Gain(0.0)).classes
+    for each, middle, width in zip(found, mean, spread, strict=True):
+        assert logit(each.iou) == pytest.approx(middle, abs=0.01)
+        assert logit(each.high) == pytest.approx(middle + c.QUANTILE * math.hypot(width, NEW), abs=0.01)
+
+
+def test_a_class_of_one_group_is_not_measured():
+    """Those of other groups have not shown it, so that nothing of it was found says nothing."""
+    found = estimate(["a", "b"], [grouped(0.6, 3), grouped(0.0, 1)], images=12, gain=LEARNING, seconds=0)
+    assert found.classes[1].expected == expected([grouped(0.6, 3), grouped(0.9, 1)], LEARNING).classes[1]
+    assert found.to_dict()["classes"]["b"]["groups"] == 1
+    assert "groups" not in estimate(["a"], [seen(0.6)], images=5, gain=LEARNING, seconds=0).to_dict()["classes"]["a"]

@@ -39,3 +39,19 @@ def test_what_is_said_of_every_class():
     assert one.trivial == pytest.approx((2 / 3 + 0) / 2)
     assert two.trivial == pytest.approx((0 + 1 / 4) / 2)
     assert class_shares(masks, 2).tolist() == [[pytest.approx(2 / 3), 0], [0, 0.25]]
+
+
+def test_of_groups_each_is_left_out_as_a_whole():
+    masks = [np.array([[value, 0]], np.uint8) for value in (1, 1, 0, 1)]
+    after = np.array([[[30.0, 10, 10]], [[5, 0, 45]], [[0, 20, 0]], [[60, 30, 0]]])
+    (found,) = outcomes(after, after, masks, groups=[7, 2, 7, 4])
+    assert (found.images, found.groups, found.apart) == (3, 3, 3)
+    assert found.validated == pytest.approx(95 / 210)
+    without = [65 / 140, 90 / 160, 35 / 120]  # groups 7, 2 and 4
+    middle = sum(without) / 3
+    assert found.error == pytest.approx((2 / 3 * sum((w - middle) ** 2 for w in without)) ** 0.5)
+    (alone,) = outcomes(after, after, masks, groups=[0, 0, 1, 0])
+    assert (alone.images, alone.groups) == (3, 1)
+    (apart,) = outcomes(after, after, masks)
+    assert (apart.images, apart.groups, apart.apart) == (3, None, 3)
+    assert apart.error == pytest.approx(jackknife(after[:, 0]))

@@ -51,7 +51,7 @@ def test_nothing_is_left_out_without_its_copy() -> None:
 
     # cross-validation: the first of every scene is judged once, by who has seen none of the scene
     assert run.validation is not None
-    assert run.validation.scenes == [0, 1, 2, 3]
+    assert run.validation.judged == [0, 1, 2, 3]
     assert sorted(place for part in run.validation.held_back for place in part) == [0, 1, 2, 3]
     assert len(run.validation.held_back) == 3
     for part in run.validation.held_back:

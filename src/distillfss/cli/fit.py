@@ -87,6 +87,12 @@ before training."""
     help="A folder, or a pattern such as 'raw/*.jpg', of images without annotation to learn from as well: mostly "
     "better, in twice the time. Up to 100 of them are used.",
 )
+@click.option(
+    "--groups",
+    metavar="PATTERN",
+    help=r"What in the images' names says of which patient, film or field they are, as a regular expression: '^p\d+'. "
+    "How good the model will be is estimated for others than these.",
+)
 @click.option("--no-estimate", is_flag=True, help="Do not say how good it will be on new images: a little faster.")
 @click.option(
     "--strict", is_flag=True, help="Exit with 7 if a class is not clearly better than trivial; the model is written."
@@ -111,6 +117,7 @@ def command(
     instant: bool,
     frozen_backbone: bool,
     unlabeled: str | None,
+    groups: str | None,
     no_estimate: bool,
     strict: bool,
     embed_backbone: bool,
@@ -145,6 +152,8 @@ def command(
     )
     if strict and no_estimate:
         raise UsageError("--strict goes by the estimate", cure="Leave --no-estimate out")
+    if groups is not None and no_estimate:
+        raise UsageError("--groups is about the estimate", cure="Leave it or --no-estimate out")
     if unlabeled is not None and (instant or frozen_backbone):
         cure = "Leave out one of --unlabeled and --instant or --frozen-backbone"
         raise UsageError("images without annotation teach the backbone, which does not learn here", cure=cure)
@@ -157,6 +166,8 @@ def command(
         if backbone.startswith(TIMM) or weights is not None:
             check_backbone(config, show)
         support_set = read_support(support, names, show, format_name)
+        if groups is not None:
+            support_set = support_set.grouped(groups)
         if unlabeled is not None:
             check_unlabeled(unlabeled)
         from distillfss.training.state import check_state
@@ -186,6 +197,7 @@ def command(
         "support": {
             "images": len(support_set),
             "different": support_set.different,
+            "groups": segmenter.summary["groups"],
             "shots": support_set.shots(),
             "foreground_iou": on_support,
         },
@@ -338,7 +350,7 @@ def fit_on_support(segmenter: Segmenter, support: SupportSet, show: Display) -> 
     return number_or_none(result.foreground_iou)
 
 
-def expectations(estimate: dict[str, Any] | None) -> list[str]:
+def expectations(estimate: dict[str, Any] | None, of_what: str = "new images") -> list[str]:
     """What to expect on new images, as text: two lines for the mean, and one per class where there are several."""
     if estimate is None:
         return []
@@ -354,7 +366,7 @@ def expectations(estimate: dict[str, Any] | None) -> list[str]:
     instant, all_marked = estimate["instant"], f"marking everything: {percent(estimate['trivial'])} %"
     beside = all_marked if instant is None else f"{all_marked}; before training: {percent(instant)} %"
     lines = [
-        f"expect     {percent(estimate['iou'])} % IoU on new images ({interval(estimate)} in 8 cases of 10)",
+        f"expect     {percent(estimate['iou'])} % IoU on {of_what} ({interval(estimate)} in 8 cases of 10)",
         f"           ({beside})",
     ]
     if len(estimate["classes"]) > 1:
@@ -372,7 +384,9 @@ def _print(report: dict[str, Any], out: Path) -> None:
     click.echo(f"classes    {', '.join(report['class_names'])}")
     count = report["training"]["unlabeled"]
     beside = f", and {count} without annotation" if count else ""
-    learnt = f"from {options.images(report['support']['images'])} ({shots}){beside}"
+    groups = report["training"]["groups"]
+    of_groups = f" of {groups} groups" if groups else ""
+    learnt = f"from {options.images(report['support']['images'])}{of_groups} ({shots}){beside}"
     click.echo(f"learnt     in {options.duration(report['seconds'])} {learnt}")
     if on_support is not None:
         click.echo(f"on these   {100 * on_support:.1f} % foreground IoU (says that it learnt, not how good it is)")
@@ -384,7 +398,8 @@ def _print(report: dict[str, Any], out: Path) -> None:
         never.append("made negatives of")
     if never:
         click.echo(f"views      are never {' or '.join(never)}: what is learnt looks different then")
-    for line in expectations(report["training"].get("estimate")):
+    of_what = "images of other groups" if groups else "new images"
+    for line in expectations(report["training"].get("estimate"), of_what):
         click.echo(line)
     click.echo("")
     click.echo("Next, masks for other images, and how good they are where you have annotation:")

@@ -9,7 +9,7 @@ probe of the others, and whoever learns from support images sees those.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -170,7 +170,11 @@ def probe_weights(features: Sequence[Tensor], masks: Tensor, layers: Sequence[La
 
 @torch.no_grad()
 def leave_out(
-    sampled: Sequence[tuple[Tensor, Tensor]], sources: Sequence[int], folds: int, ridge: float = RIDGE
+    sampled: Sequence[tuple[Tensor, Tensor]],
+    sources: Sequence[int],
+    folds: int,
+    ridge: float = RIDGE,
+    together: Mapping[int, int] | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """The probe of everything, and for every image the probe of the others.
 
@@ -184,6 +188,8 @@ def leave_out(
         Images are left out together, in at most so many groups.
     ridge
         See ``RIDGE``.
+    together
+        Of every image the group with which it is left out; None: each is one of its own.
 
     Returns
     -------
@@ -196,7 +202,9 @@ def leave_out(
     """
     weights = class_weights(torch.cat([shares for _, shares in sampled]))
     names = sorted(set(sources))
-    fold_of = {source: place % folds for place, source in enumerate(names)}
+    group_of = {name: name if together is None else together[name] for name in names}
+    place_of = {group: place for place, group in enumerate(sorted(set(group_of.values())))}
+    fold_of = {name: place_of[group_of[name]] % folds for name in names}
     parts: dict[int, Moments] = {}
     for (pixels, shares), source in zip(sampled, sources, strict=True):
         found, fold = Moments.of(pixels, shares, weights), fold_of[source]

@@ -63,6 +63,8 @@ def _reason(
         return "no image shows it", f"annotate {FEW_IMAGES} images of {each.name}"
     if images == 1:
         return "only one image shows it", f"annotate {FEW_IMAGES - 1} more of {each.name}"
+    if each.outcome.apart == 1:
+        return f"all {images} images that show it are of one group", f"annotate images of {each.name} of other groups"
     if _share_thin(value, masks, size) > MOSTLY_THIN:
         cure = f"try --size {2 * size}" if size < LARGE else "cut the images into smaller ones"
         return f"most of it is thinner than 8 pixels at size {size}", cure

@@ -135,14 +135,17 @@ def expected(found: Sequence[Outcome], gain: Gain) -> Expectation:
 
 def posterior(shown: Sequence[Outcome], gain: Gain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean (n,) and covariance (n, n) of the logits that classes which an image shows will reach on new images."""
-    usual = np.array([TYPICAL + (ONE_IMAGE if outcome.images == 1 else 0) for outcome in shown])
+    usual = np.array([TYPICAL + (ONE_IMAGE if outcome.apart == 1 else 0) for outcome in shown])
     own = np.eye(len(shown))
     prior, new = OF_TASK**2 + OF_CLASS**2 * own, NEW_FOR_ALL**2 + NEW_FOR_ONE**2 * own
-    measured = [place for place, outcome in enumerate(shown) if outcome.images > 1]
+    measured = [place for place, outcome in enumerate(shown) if outcome.apart > 1]
     if not measured:
         return usual, prior + new
     logits, variances = zip(*(_measured(shown[place], gain) for place in measured), strict=True)
-    weights = np.linalg.solve(prior[np.ix_(measured, measured)] + np.diag(variances), prior[measured]).T
+    # few groups are much like few images, except that a group that is unlike others is so for all classes
+    few = np.array([NOISE * math.sqrt(1 / shown[place].apart - 1 / shown[place].images) for place in measured])
+    noise = np.diag(variances) + np.outer(few, few)
+    weights = np.linalg.solve(prior[np.ix_(measured, measured)] + noise, prior[measured]).T
     return usual + weights @ (np.array(logits) - usual[measured]), prior - weights @ prior[measured] + new
 
 
@@ -151,7 +154,7 @@ def _measured(outcome: Outcome, gain: Gain) -> tuple[float, float]:
     found = _bounded(outcome.validated)
     # the slope of the logit, which near 0 and 1 would make any error endless
     error = max(outcome.error, LEAST_ERROR) / max(found * (1 - found), LEAST_SLOPE)
-    return math.log(found / (1 - found)) + gain.of(outcome.images), error**2 + NOISE**2 / outcome.images
+    return math.log(found / (1 - found)) + gain.of(outcome.apart), error**2 + NOISE**2 / outcome.images
 
 
 def _bounded(iou: float) -> float:

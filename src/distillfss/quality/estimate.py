@@ -12,7 +12,7 @@ from distillfss.quality.calibration import INSTANT, Expected, Gain, expected
 from distillfss.quality.outcomes import Outcome
 
 HELD_BACK = 2
-"""Images of a class from which on some can be held back."""
+"""Images, or groups, of a class from which on some can be held back."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ClassEstimate:
         """
         found = self.outcome
         clearly = found.validated - found.error > found.trivial
-        return self.expected.low > found.trivial and (clearly or found.images < HELD_BACK)
+        return self.expected.low > found.trivial and (clearly or found.apart < HELD_BACK)
 
 
 @dataclass(frozen=True)
@@ -102,5 +102,6 @@ def stored_mean(summary: Mapping[str, Any]) -> Expected | None:
     return Expected(*numbers) if len(numbers) == 3 else None
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: value if isinstance(value, int) else round(value, 4) for name, value in values.items()}
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float]:
+    told = {name: value for name, value in values.items() if value is not None}
+    return {name: value if isinstance(value, int) else round(value, 4) for name, value in told.items()}

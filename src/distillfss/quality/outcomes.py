@@ -21,9 +21,12 @@ class Outcome:
         IoU over all pixels of all held-back images: of the teacher before any step, shown the other images; and after
         a short fine-tuning on others.
     error
-        Standard error of ``validated`` by the jackknife over images.
+        Standard error of ``validated`` by the jackknife over images, or groups.
     trivial
         IoU of "everything is this class".
+    groups
+        Of how many patients, films, fields these images are, where whole groups were held back; None: each image was
+        by itself.
     """
 
     images: int
@@ -31,10 +34,19 @@ class Outcome:
     validated: float
     error: float
     trivial: float
+    groups: int | None = None
+
+    @property
+    def apart(self) -> int:
+        """How many of them say something that none of the others does."""
+        return self.images if self.groups is None else self.groups
 
 
 def outcomes(
-    before: NDArray[np.float64], after: NDArray[np.float64], masks: Sequence[NDArray[np.uint8]]
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    masks: Sequence[NDArray[np.uint8]],
+    groups: Sequence[int] | None = None,
 ) -> list[Outcome]:
     """Scores of every class.
 
@@ -45,6 +57,8 @@ def outcomes(
         step, and fine-tuned.
     masks
         Those images' class indices (H, W), 255 = ignore.
+    groups
+        Those images' groups, which were held back as a whole; None: every image was by itself.
     """
     shares = class_shares(masks, before.shape[1])
     return [
@@ -52,11 +66,17 @@ def outcomes(
             images=int((shares[:, place] > 0).sum()),
             start=iou(before[:, place]),
             validated=iou(after[:, place]),
-            error=jackknife(after[:, place]),
+            error=jackknife(after[:, place] if groups is None else _summed(after[:, place], groups)),
             trivial=float(shares[:, place].mean()),
+            groups=None if groups is None else len(np.unique(np.asarray(groups)[shares[:, place] > 0])),
         )
         for place in range(before.shape[1])
     ]
+
+
+def _summed(counts: NDArray[np.float64], groups: Sequence[int]) -> NDArray[np.float64]:
+    """Counts per image (k, 3) to counts per group (g, 3)."""
+    return np.array([counts[np.asarray(groups) == group].sum(0) for group in np.unique(groups)])
 
 
 def class_shares(masks: Sequence[NDArray[np.uint8]], ways: int) -> NDArray[np.float64]:

@@ -63,20 +63,21 @@ class SomeViews:
 class CrossValidation:
     """Every support image, but for copies, judged by a teacher that was shown others and fine-tuned on others.
 
-    An image and its copies are one scene, of which the first is judged and all are held back.
-
     Parameters
     ----------
     teacher
         As the fit starts; never changed.
     plain
-        Every support image unaugmented.
+        Every support image unaugmented. Those of one ``scene`` are held back together: an image and its copies, or
+        all of one patient, film, field.
     views
         Augmented views of them.
     probes
-        Of every image, the probe of the others.
+        Of every image, the probe of the other scenes.
+    judged
+        Places in ``plain`` of the images that are judged: all but copies. None: the first of each scene.
     folds, steps
-        Groups of scenes held back in turn (a single one cannot be), and fine-tuning steps without each.
+        Parts of the scenes held back in turn (a single one cannot be), and fine-tuning steps without each.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class CrossValidation:
         views: Sequence[EncodedView],
         probes: Mapping[int, Tensor],
         learning: Learning,
+        judged: Sequence[int] | None = None,
         *,
         folds: int = FOLDS,
         steps: int = STEPS,
@@ -96,11 +98,15 @@ class CrossValidation:
         self.probes = probes
         self.learning = learning
         self.steps = steps
-        self.scenes = sorted({view.scene for view in plain})
-        count = len(self.scenes)
-        order = np.random.default_rng([learning.seed, 6]).permutation(count)
-        groups = min(folds, count) if count > 1 else 0
-        self.held_back = [sorted(int(i) for i in part) for part in np.array_split(order, groups)] if groups else []
+        scenes = sorted({view.scene for view in plain})
+        self.judged = scenes if judged is None else list(judged)
+        order = np.random.default_rng([learning.seed, 6]).permutation(scenes)
+        parts = np.array_split(order, min(folds, len(scenes))) if len(scenes) > 1 else []
+        # which of the judged are held back in turn
+        self.held_back = [
+            [place for place, source in enumerate(self.judged) if plain[source].scene in part] for part in parts
+        ]
+        count = len(self.judged)
         # (k, n, 3): found and true, found and false, missed; without fine-tuning, and with it
         self.before = torch.zeros(count, learning.ways, 3, dtype=torch.float64)
         self.after = torch.zeros_like(self.before)
@@ -130,8 +136,8 @@ class CrossValidation:
         self._runner.advance()
         if self._runner.done:
             for place in held_back:
-                self.before[place] = self._judged(self.teacher, self.scenes[place])
-                self.after[place] = self._judged(self._learner, self.scenes[place])
+                self.before[place] = self._found(self.teacher, self.judged[place])
+                self.after[place] = self._found(self._learner, self.judged[place])
             self._fold, self._runner, self._learner = self._fold + 1, None, self.teacher
             if self.done:
                 self.views = ()  # a hundred megabytes
@@ -140,14 +146,14 @@ class CrossValidation:
     def judge_start(self) -> None:
         """For a fit without steps: all there is to validate is what the teacher finds as it starts."""
         started = time.perf_counter()
-        for place, source in enumerate(self.scenes):
-            self.before[place] = self.after[place] = self._judged(self.teacher, source)
+        for place, source in enumerate(self.judged):
+            self.before[place] = self.after[place] = self._found(self.teacher, source)
         self._fold = len(self.held_back)
         self.seconds += time.perf_counter() - started
 
     def _without(self, held_back: Sequence[int]) -> PhaseRunner:
         how = self.learning
-        without = {self.scenes[place] for place in held_back}
+        without = {self.plain[self.judged[place]].scene for place in held_back}
         rest = [view.source for view in self.plain if view.scene not in without]
         self._learner = copy.deepcopy(self.teacher)
         phase = Transfer(
@@ -164,7 +170,7 @@ class CrossValidation:
         return PhaseRunner(phase, 0, peak=how.learning_rate, weight_decay=how.weight_decay)
 
     @torch.no_grad()
-    def _judged(self, teacher: Teacher, source: int) -> Tensor:
+    def _found(self, teacher: Teacher, source: int) -> Tensor:
         how, view = self.learning, self.plain[source]
         random = np.random.default_rng([how.seed, 8, source])
         tokens = leave_one_out_tokens(teacher, self.plain, self.probes, source, how.ways, random, how.answer_shots)
