@@ -198,7 +198,10 @@ def test_black_and_white_arrays() -> None:
 
 def test_missing_folders(folder: Path, tmp_path: Path) -> None:
     assert "no such folder" in refused(tmp_path / "missing").problem
-    assert "no such folder" in refused(folder / "meta.json").problem
+    assert "is a file, not a folder" in refused(folder / "meta.json").problem
+    packed = tmp_path / "export.tar.GZ"
+    packed.touch()
+    assert refused(packed).cure == "Unpack it, and give its folder"
     assert "the folder above" in refused(folder / "images").cure
     for part in ("masks", "images"):
         shutil.rmtree(folder / part)

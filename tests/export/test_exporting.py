@@ -15,6 +15,7 @@ from export_helpers import SmallBackbone, picture
 from helpers import REPOSITORY
 from onnx import helper, numpy_helper
 from pictures import random_rgb
+from PIL import Image
 from torch.nn import functional as F
 
 from distillfss import Segmenter, __version__
@@ -331,6 +332,25 @@ def test_pictures_of_folders(squares: Path) -> None:
     assert {example.annotated for example in both} == {frozenset({1, 2})}  # nobody named the classes: all are meant
     odd = list(in_odd_sizes([Example(picture(30, 40))]))
     assert [image.shape for image in odd] == [(height, width, 3) for height, width in ODD_SIZES]
+
+
+def test_pictures_of_a_folder_that_another_tool_annotated(tmp_path: Path) -> None:
+    """Their masks decide how much eight bits may lose. A folder for masks that is empty changes nothing."""
+    Image.fromarray(picture(40, 60)).save(tmp_path / "a.png")
+    shapes = [
+        {"label": label, "shape_type": "polygon", "points": [[x, 10], [x + 20, 10], [x + 20, 30], [x, 30]]}
+        for label, x in (("leaf", 5), ("stem", 30))
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": shapes}))
+    for _ in range(2):
+        (example,) = read_examples([tmp_path], ["stem"])
+        assert example.annotated == frozenset({1})
+        assert example.mask is not None
+        wanted = np.zeros((40, 60), np.uint8)
+        wanted[10:30, 30:50] = 1
+        np.testing.assert_array_equal(example.mask, wanted)
+        for name in ("images", "masks"):
+            (tmp_path / name).mkdir(exist_ok=True)
 
 
 class TinyStudent(torch.nn.Module):

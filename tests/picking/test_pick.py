@@ -223,6 +223,39 @@ def test_the_verb_writes_a_folder_to_annotate(folder, tmp_path, capsys):
     assert "exists already and is not empty" in capsys.readouterr().err
 
 
+def test_a_support_in_any_format_counts_less(folder, tmp_path, capsys):
+    """Supervisely's own meta.json is none of ours; the kinds that it shows come last."""
+    project = tmp_path / "project"
+    for part in ("img", "ann"):
+        (project / part).mkdir(parents=True)
+    classes = [{"title": "stem", "shape": "polygon", "color": "#FF0000"}]
+    (project / "meta.json").write_text(json.dumps({"classes": classes, "tags": []}))
+    annotated = folder / "stripes00.png"
+    (project / "img" / "a.png").write_bytes(annotated.read_bytes())
+    points = {"exterior": [[5, 5], [40, 5], [40, 40]], "interior": []}
+    stem = {"classTitle": "stem", "geometryType": "polygon", "points": points}
+    annotation = {"size": {"height": 96, "width": 120}, "objects": [stem]}
+    (project / "ann" / "a.png.json").write_text(json.dumps(annotation))
+    assert main(["pick", str(folder), "-n", "99"]) == 0
+    assert str(annotated) in capsys.readouterr().out.splitlines()
+    for words in ([], ["--format", "supervisely"]):
+        assert main(["pick", str(folder), "-n", "99", "--support", str(project), *words]) == 0
+        picked = capsys.readouterr().out.splitlines()
+        assert len(picked) > 10
+        assert str(annotated) not in picked
+    assert main(["pick", str(folder), "-n", "2", "--support", str(project), "--format", "coco"]) == 3
+    assert "holds no COCO JSON file" in capsys.readouterr().err
+
+
+def test_where_all_are_picked_no_others_are_spoken_of(folder, tmp_path, capsys):
+    some = tmp_path / "some"
+    some.mkdir()
+    for name, path in zip("ab", sorted(folder.glob("*.png"))[::9], strict=False):
+        (some / f"{name}.png").write_bytes(path.read_bytes())
+    assert main(["pick", str(some), "-n", "5"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "2 of 2 images; 5 were asked for"
+
+
 def test_what_to_do_next_depends_on_whether_there_is_a_support_already(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = tmp_path / "first", tmp_path / "second"

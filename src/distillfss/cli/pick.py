@@ -32,6 +32,7 @@ SHOWN = 5
 @click.option("--out", "-o", type=options.PATH, help=f"New folder for copies of the picks, {SHEET} and {LIST}.")
 @click.option("--model", type=options.PATH, help="A model fitted already: images it is unsure of count more.")
 @click.option("--support", type=options.PATH, help="Folder of images annotated already: what they cover counts less.")
+@options.annotation_format
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Matters beyond 2000 images.")
 @options.device
 @options.as_json
@@ -42,6 +43,7 @@ def command(
     out: Path | None,
     model: Path | None,
     support: Path | None,
+    format_name: str,
     seed: int,
     device: str,
     as_json: bool,
@@ -58,14 +60,13 @@ def command(
         check_new_folder(out)
     with display() as show:
         show.update("loading")
-        from distillfss.io.legend import Legend, read_legend
         from distillfss.picking import pick
 
-        legend = Legend() if support is None else read_legend(support)
+        annotated, legend = _annotated(support, format_name)
         selection = pick(
             images,
             count,
-            annotated=_pictures(support, legend),
+            annotated=annotated,
             model=None if model is None else _load(model, device, show),
             device=device,
             seed=seed,
@@ -89,21 +90,27 @@ def _load(model: Path, device: str, show: Display) -> Any:
     return load_model(model, device, show)
 
 
-def _pictures(support: Path | None, legend: Legend) -> list[np.ndarray]:
-    """The annotated images, without a look at the masks; all images where nothing is annotated in a known format."""
+def _annotated(support: Path | None, format_name: str) -> tuple[list[np.ndarray], Legend]:
+    """The annotated images, without a look at the masks, and how they were read.
+
+    All images where nothing is annotated in a known format.
+    """
+    from distillfss.io.legend import Legend, read_legend
+
     if support is None:
-        return []
-    from distillfss.io.annotations import FORMATS, detect_format, read_annotations
+        return [], Legend()
+    from distillfss.io.annotations import AUTO, FORMATS, detect_format, read_annotations
     from distillfss.io.decode import read_image
     from distillfss.io.files import list_images
 
-    folder = support / "images"
-    name, _ = detect_format(support)
-    if name != "index-png" and FORMATS[name].detect(support):
-        paths = [pair.image for pair in read_annotations(support, format=name).pairs]
+    name = detect_format(support)[0] if format_name == AUTO else format_name
+    if name != "index-png" and (format_name != AUTO or FORMATS[name].detect(support)):
+        found = read_annotations(support, format=name)
+        paths, legend = [pair.image for pair in found.pairs], found.legend
     else:
-        paths = list_images(folder if folder.is_dir() else support)
-    return [read_image(path, legend.bands, legend.value_range).pixels for path in paths]
+        folder = support / "images"
+        paths, legend = list_images(folder if folder.is_dir() else support), read_legend(support)
+    return [read_image(path, legend.bands, legend.value_range).pixels for path in paths], legend
 
 
 def check_new_folder(folder: Path) -> None:
@@ -149,7 +156,8 @@ def _print(selection: Selection, asked: int, out: Path | None, support: Path | N
         click.echo(one_line(str(pick.path)))
     said = [f"{len(selection.picks)} of {selection.images} images"]
     if len(selection.picks) < asked:
-        said.append(f"{asked} were asked for, the others are twins, outliers or annotated already")
+        others = ", the others are twins, outliers or annotated already" * (len(selection.picks) < selection.images)
+        said.append(f"{asked} were asked for{others}")
     click.echo("; ".join(said), err=True)
     twins = [f"{a} (of {b.name})" for a, b in selection.twins]
     for what, names in (

@@ -51,7 +51,7 @@ class Example:
 def read_examples(
     folders: Sequence[Path], class_names: Sequence[str], most: int = MOST, reading: Any = None
 ) -> list[Example]:
-    """Images of folders, with their masks where a folder has ``images/`` and ``masks/``; at most ``most`` of each.
+    """Images of folders, with their masks where a folder is annotated, in any format; at most ``most`` of each.
 
     Of a folder with more, as many, evenly spread over the sorted names, are taken. GeoTIFF and DICOM files are read as
     the model's ``reading`` says.
@@ -65,7 +65,9 @@ def read_examples(
 
 
 def _of_folder(folder: Path, class_names: Sequence[str], most: int, reading: Any) -> Iterator[Example]:
-    if (folder / "masks").is_dir():
+    from distillfss.io.annotations import is_annotated
+
+    if is_annotated(folder):
         from distillfss.support import LabelledFolder
 
         data = LabelledFolder.open(folder).named_as(class_names).read_as(reading)

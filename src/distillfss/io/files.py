@@ -21,6 +21,7 @@ TEMPORARY_PREFIX = ".distillfss-"
 TEMPORARY_SUFFIX = ".part"
 
 _FULL = "Free some space or write to another disk, then run it again; nothing that existed was changed"
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _CURES = {
     errno.ENOSPC: ("the disk is full", _FULL),
     errno.EDQUOT: ("your disk quota is used up", _FULL),
@@ -200,6 +201,15 @@ def list_images(source: str | Path, also: frozenset[str] = frozenset()) -> list[
             cure += f", or name those in its sub-folders with a pattern: '{glob.escape(str(path))}/**/*'"
         raise DataError("no pictures in this folder", cure=cure, path=path)
     return pictures
+
+
+def no_folder(path: Path) -> DataError:
+    """What to say where a folder was named and none is there."""
+    if not path.is_file():
+        return DataError("there is no such folder", cure="Check the path", path=path)
+    packed = any(path.name.lower().endswith(suffix) for suffix in _PACKED)
+    cure = "Unpack it, and give its folder" if packed else "Give the folder that the images are in"
+    return DataError("is a file, not a folder", cure=cure, path=path)
 
 
 def pictures_in(folder: Path, also: frozenset[str] = frozenset()) -> list[Path]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError
-from distillfss.io.files import pictures_in
+from distillfss.io.files import no_folder, pictures_in
 from distillfss.io.masks import read_mask
 
 _LAYOUT = (
@@ -76,7 +76,7 @@ def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tu
         The folder, or one of those two, is missing, unreadable or holds no pictures.
     """
     if not _is_folder(folder):
-        raise DataError("there is no such folder", cure="Check the path", path=folder)
+        raise no_folder(folder)
     images_folder, masks_folder = folder / images, folder / masks
     for part in (images_folder, masks_folder):
         if not _is_folder(part):

@@ -38,6 +38,6 @@ def evaluation_page(
     expected = stored_mean(getattr(segmenter, "summary", {}))
     if expected is not None:
         interval = f"{percent(expected.low, 0)} to {percent(expected.high, 0)} %"
-        text = f"foreground IoU at 384 × 384 by the fit’s own estimate; in 8 cases of 10 {interval}."
+        text = f"foreground IoU at 384 × 384 by the fit’s own estimate ({interval} in 8 cases of 10)."
         cards.append(("Expected", percent(expected.iou, 0), "%", text))
     return render("evaluation.html", head=head, cards=cards, worst=rows, model=model, labelled=labelled, csv=csv)

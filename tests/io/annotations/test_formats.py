@@ -139,6 +139,18 @@ def test_mask_pictures_go_before_other_annotation_and_say_so(tmp_path: Path) -> 
     assert data.notices == (f"{tmp_path}: read as index-png; it holds coco as well (--format)",)
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_empty_folder_for_masks_is_no_annotation(name: str, tmp_path: Path) -> None:
+    """Another tool was used than the one it was made for."""
+    made = written(name, tmp_path)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "images").mkdir(exist_ok=True)
+    (tmp_path / "masks" / "notes.txt").touch()
+    assert detect_format(tmp_path) == (name, "")
+    data = LabelledFolder.open(tmp_path)
+    np.testing.assert_array_equal(data[1].mask, expected(made.drawings["b"]))
+
+
 def test_names_gathered_from_labels_make_room_for_the_models(tmp_path: Path) -> None:
     written("labelme", tmp_path)
     data = LabelledFolder.open(tmp_path).named_as(["stem", "root"])

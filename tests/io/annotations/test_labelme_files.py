@@ -96,6 +96,12 @@ def test_an_image_of_the_same_name_in_another_folder_is_not_taken(tmp_path: Path
     assert [pair.image.name for pair in read_annotations(tmp_path).pairs] == ["1.png", "2.png"]
 
 
+def test_an_image_that_is_nowhere_is_called_as_its_file_calls_it(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "a.json", r"..\images\one.bmp")
+    (fault,) = read_annotations(tmp_path).faults
+    assert fault.problem == "its image ../images/one.bmp is not in the folder"
+
+
 def test_labelmes_files_as_deep_as_images(tmp_path: Path) -> None:
     write_images(tmp_path / "images", ["a"])
     write_labelme(tmp_path / "json" / "p" / "a.json", "../../images/a.png")

@@ -11,6 +11,7 @@ from distillfss.cli import options
 from distillfss.cli.display import display
 from distillfss.cli.running import one_line
 from distillfss.errors import DataError, DistillFSSError
+from distillfss.io.files import no_folder
 
 if TYPE_CHECKING:
     from distillfss.bench.releases.base import Release
@@ -81,7 +82,7 @@ def _list_folder(folder: Path, as_json: bool) -> dict[str, Any]:
     from distillfss.bench.releases.survey import datasets_in
 
     if not folder.is_dir():
-        raise DataError("there is no such folder", cure="Check the path", path=folder)
+        raise no_folder(folder)
     inside = datasets_in(folder)
     if not inside:
         raise DataError(

@@ -23,6 +23,7 @@ from distillfss.io.annotations import (
 )
 from distillfss.io.annotations.base import Annotations, Format, damaged_json, is_dir
 from distillfss.io.faults import raise_faults
+from distillfss.io.files import pictures_in
 from distillfss.io.legend import read_legend
 
 __all__ = ["AUTO", "FORMATS", "Annotations", "Format", "detect_format", "is_annotated", "read_annotations"]
@@ -64,6 +65,8 @@ def detect_format(folder: Path) -> tuple[str, str]:
         return "index-png", ""
     masks = next((name for name in _MASKS if FORMATS[name].detect(folder)), None)
     others = [name for name, format in FORMATS.items() if name not in _MASKS and format.detect(folder)]
+    if masks == "index-png" and others and not pictures_in(folder / "masks"):
+        masks = None  # made to annotate into, by ``pick`` for one, and another tool was used
     if masks is not None:
         also = f"{folder}: read as {masks}; it holds {' and '.join(others)} as well (--format)" if others else ""
         return masks, also

@@ -25,6 +25,7 @@ from distillfss.io.annotations.base import (
     settle,
     text_of,
 )
+from distillfss.io.annotations.deep import place_in
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.runs import coco_counts, fill_runs
 from distillfss.io.pairs import Drawn, Pair
@@ -82,7 +83,7 @@ def only_file(folder: Path, files: Sequence[Path], what: str) -> Path:
         raise DataError(f"holds no {what}", cure="Put it into the folder", path=folder)
     if len(files) > 1:
         raise DataError(
-            f"{files[0].name} and {files[1].name} both annotate images",
+            f"{place_in(folder, files[0])} and {place_in(folder, files[1])} both annotate images",
             cure="Give a folder that holds one of them with its images",
             path=folder,
         )

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import posixpath
 import unicodedata
@@ -107,8 +108,10 @@ class _Images:
                 )
         try:
             return self.pictures.named(name, path)
-        except DataError:  # renamed, and moved as well
-            return self.pictures.with_stem(path.stem, path)
+        except DataError as fault:
+            with contextlib.suppress(DataError):  # renamed, and moved as well
+                return self.pictures.with_stem(path.stem, path)
+            raise fault from None
 
 
 def _nfc(name: str) -> str:
