@@ -196,6 +196,18 @@ def test_black_and_white_arrays() -> None:
 # --- bad folders -----------------------------------------------------------------------------------------------------
 
 
+def test_folders_within_folders_are_named(folder: Path) -> None:
+    for part in ("images", "masks"):
+        for place, path in enumerate(sorted((folder / part).iterdir())):
+            inside = folder / part / f"site{place}"
+            inside.mkdir()
+            path.rename(inside / path.name)
+    found = refused(folder)
+    assert found.path == folder / "images"
+    assert found.problem == "its pictures are in folders within it (site0, site1, site2), which are not looked into"
+    assert "such as site0_STEM.png" in found.cure
+
+
 def test_missing_folders(folder: Path, tmp_path: Path) -> None:
     assert "no such folder" in refused(tmp_path / "missing").problem
     assert "is a file, not a folder" in refused(folder / "meta.json").problem

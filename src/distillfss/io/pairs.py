@@ -86,7 +86,7 @@ def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tu
     pictures, drawn = pictures_in(images_folder), pictures_in(masks_folder)
     for part, found in ((images_folder, pictures), (masks_folder, drawn)):
         if not found:
-            raise DataError("no pictures in this folder", cure=_LAYOUT, path=part)
+            raise _no_pictures(part)
 
     faults: list[DataError] = []
     image_of, mask_of = _by_stem(pictures, faults), _by_stem(drawn, faults)
@@ -124,6 +124,21 @@ def _no_image(mask: Path, images_folder: Path) -> DataError:
         problem = f"its image images/{others[0]} is of a format that is not read"
         return DataError(problem, cure=f"Convert images/{others[0]} to PNG or JPEG", path=mask)
     return DataError("has no image of the same name in images/", cure="Add the image, or remove the mask", path=mask)
+
+
+def _no_pictures(folder: Path) -> DataError:
+    within = sorted(
+        path.name for path in folder.iterdir() if path.name[0] != "." and path.is_dir() and pictures_in(path)
+    )
+    if not within:
+        return DataError("no pictures in this folder", cure=_LAYOUT, path=folder)
+    shown = ", ".join(within[:3]) + (f" and {len(within) - 3} more" if len(within) > 3 else "")
+    cure = (
+        f"Put all of them into this one, under names that differ, such as {within[0]}_STEM.png, images and masks alike"
+    )
+    return DataError(
+        f"its pictures are in folders within it ({shown}), which are not looked into", cure=cure, path=folder
+    )
 
 
 def _is_folder(path: Path) -> bool:

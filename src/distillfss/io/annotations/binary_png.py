@@ -32,7 +32,7 @@ def detect(folder: Path) -> bool:
         stems = {_stem(path) for path in pictures_in(folder / "images")}
         inside = pictures_in(folder / "masks")
         if not inside:
-            return any(pictures_in(each) for each in _folders(folder / "masks"))
+            return bool(stems) and any(pictures_in(each) for each in _folders(folder / "masks"))
     except (DataError, OSError):
         return False
     return not any(_stem(path) in stems for path in inside) and any(_split(_stem(path), stems) for path in inside)
