@@ -495,6 +495,14 @@ def test_images_read_without_the_bands_of_the_models(old: Segmenter, monkeypatch
         new_classes(old, support)
 
 
+def test_a_class_is_taken_away_by_a_name_of_decomposed_letters() -> None:
+    model = make_segmenter(ways=2)
+    model.info = replace(model.info, class_names=("a", "\u00d6l"))
+    model.class_names = model.info.class_names
+    assert model.without("O\u0308l").class_names == ("a",)
+    assert new_classes(model, named(third_class(), "O\u0308lfleck")).support.class_names == ("\u00d6lfleck",)
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [(("nothing",), "no class nothing.*class_1, class_2"), (("class_1", "class_2"), "no class would")],

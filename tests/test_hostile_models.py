@@ -64,6 +64,19 @@ def with_info(path: Path, text: str | None = None, **changes: Any) -> None:
     path.write_bytes(with_header(path.read_bytes(), json.dumps(header).encode()))
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (["O\u0308l", "crack"], ("\u00d6l", "crack")),
+        # as versions wrote it for which these were two classes: the model is none the worse for it
+        (["crack", "\u00d6l", "O\u0308l"], ("crack", "\u00d6l", "\u00d6l (3)")),
+    ],
+)
+def test_names_in_a_file_are_composed(model: Path, written: list[str], read: tuple[str, ...]) -> None:
+    with_info(model, class_names=written)
+    assert read_model(model)[0].class_names == read
+
+
 def test_a_sound_file_is_read(model: Path) -> None:
     info, tensors = read_model(model)
     assert info == INFO

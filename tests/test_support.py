@@ -90,6 +90,18 @@ def test_names_given_replace_those_of_meta(folder: Path) -> None:
         assert LabelledFolder.open(folder, classes).class_names == ("one", "two")
 
 
+def test_names_that_are_nearly_alike_are_told(folder: Path) -> None:
+    support = SupportSet.from_folder(folder, ["Öl-Fleck", "O\u0308lfleck"])
+    assert support.class_names == ("Öl-Fleck", "Ölfleck")
+    said = (
+        f"{folder}: Öl-Fleck and Ölfleck differ only in capitals or in what stands between words; "
+        "name them alike if they are one class, or choose with --classes"
+    )
+    assert said in support.notices
+    assert not any("differ only" in notice for notice in SupportSet.from_folder(folder).notices)
+    assert SupportSet(support.samples, ["O\u0308l"]).class_names == ("Öl",)
+
+
 def test_names_are_made_up_where_there_are_none(folder: Path) -> None:
     (folder / "meta.json").unlink()
     assert SupportSet.from_folder(folder).class_names == ("class_1", "class_2")

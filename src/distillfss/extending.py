@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from distillfss.errors import UsageError
 from distillfss.fit_preparation import Progress
 from distillfss.fit_run import FitRun
 from distillfss.fitting import run_to_the_end
+from distillfss.io.class_names import alike, class_name
 from distillfss.io.labelled import Sample
 from distillfss.metrics import IGNORE
 from distillfss.model_info import MAX_CLASSES
@@ -83,8 +83,8 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
     if absent:
         notices.append(f"no pixel of {', '.join(absent)} in any mask: not added")
     for name in fresh:
-        if (alike := _alike(name, model.class_names)) is not None:
-            notices.append(f"{name} is added as a class of its own; if it is the model's {alike}, name it like that")
+        if (meant := alike(name, model.class_names)) is not None:
+            notices.append(f"{name} is added as a class of its own; if it is the model's {meant}, name it like that")
     if not fresh:
         raise UsageError(
             f"the model knows {', '.join(old)} already, and there is no other class in the masks"
@@ -113,15 +113,6 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
         notices += said
     remarks = [remark for remark in support.remarks if remark.kind is not NoticeKind.NEVER_FOUND]
     return NewClasses(SupportSet(samples, fresh, remarks, support.reading, support.folder), old, tuple(notices))
-
-
-def _alike(name: str, names: Sequence[str]) -> str | None:
-    """Which of ``names`` differs from this one by no more than capitals and what stands between words."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"[\W_]+", "", text).casefold() or text
-
-    return next((each for each in names if plain(each) == plain(name)), None)
 
 
 def _what_is_not_new(model: Segmenter, known: SupportSet) -> tuple[list[Sample], list[str]]:
@@ -303,6 +294,7 @@ def without(model: Segmenter, names: Sequence[str]) -> Segmenter:
         If a name is none of the model's, none would be left, or it is a model of another kind.
     """
     check_extendable(model)
+    names = [class_name(name) for name in names]
     unknown = [name for name in names if name not in model.class_names]
     if unknown:
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from distillfss import __version__
 from distillfss.errors import DataError, ModelFileError
+from distillfss.io.class_names import class_name
 from distillfss.io.description import description, printable, text_of
 from distillfss.io.legend import foreground_names
 
@@ -72,7 +73,7 @@ def parsed_info(text: str | None, path: Path) -> ModelInfo:
     try:
         raw = description(text or "")
         info = ModelInfo(
-            class_names=foreground_names(raw["class_names"]) if raw["class_names"] else (),
+            class_names=foreground_names(_told_apart(raw["class_names"])) if raw["class_names"] else (),
             backbone=text_of(raw, "backbone"),
             backbone_sha256=text_of(raw, "backbone_sha256"),
             backbone_embedded=bool(raw["backbone_embedded"]),
@@ -90,6 +91,16 @@ def parsed_info(text: str | None, path: Path) -> ModelInfo:
     if not 1 <= len(info.class_names) <= MAX_CLASSES or not 64 <= info.size <= 2048 or not _parts_fit(info):
         raise ModelFileError("its description holds impossible numbers", path=path, cure=FETCH_AGAIN)
     return info
+
+
+def _told_apart(names: Any) -> Any:
+    """Names of which two are the same only to the eye, as older versions let them be: the later one gets a number."""
+    if not isinstance(names, list) or len(set(map(str, names))) < len(names):
+        return names
+    found: list[str] = []
+    for value, name in enumerate((class_name(str(name)) for name in names), start=1):
+        found.append(f"{name} ({value})" if name in found else name)
+    return found
 
 
 def _parts(raw: Any) -> tuple[tuple[bool, ...], ...]:

@@ -20,6 +20,7 @@ from PIL import Image
 from distillfss.errors import DataError, UsageError
 from distillfss.grouping import joined
 from distillfss.io.annotations import AUTO, read_annotations
+from distillfss.io.class_names import class_name, perhaps_one
 from distillfss.io.decode import to_rgb8
 from distillfss.io.faults import raise_faults
 from distillfss.io.labelled import (
@@ -66,6 +67,10 @@ def at_most(
     return np.asarray(shrunk), resize_mask(mask, size)
 
 
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
 class SupportSet:
     """The annotated images a model is fitted to, checked and in memory (uint8, each at its own size).
 
@@ -104,7 +109,7 @@ class SupportSet:
         self.samples = tuple(samples)
         if not self.samples:
             raise DataError("there is no annotated image", cure="Take at least one image with its mask")
-        self.class_names = tuple(class_names)
+        self.class_names = tuple(map(class_name, class_names))
         self.remarks = tuple(as_notice(notice) for notice in notices)
         self.reading = dict(reading or {})
         self.folder = folder
@@ -226,6 +231,7 @@ class SupportSet:
             raise DataError(
                 f"{len(names)} classes are named, the limit is {MAX_CLASSES}", cure="Fit several models", path=root
             )
+        notices += [f"{where}: {problem}; {_lower(cure)}" for problem, cure in perhaps_one(names)]
         present = {value for each in values for value in each} - {0, IGNORE}
         if not present:
             hint = " (255 means ignore here)" if any(IGNORE in each for each in values) else ""
@@ -242,7 +248,7 @@ class SupportSet:
         for each, mask in zip(values, told, strict=True):
             if not set(each) - {0, IGNORE}:
                 problem, cure = without_foreground(each)
-                notices.append(f"{mask}: {problem}; {cure[:1].lower()}{cure[1:]}")
+                notices.append(f"{mask}: {problem}; {_lower(cure)}")
         reading = {"bands": legend.bands and list(legend.bands), "range": legend.value_range and [*legend.value_range]}
         reading = {key: value for key, value in reading.items() if value is not None}
         return cls(samples, names, notices, reading, root)

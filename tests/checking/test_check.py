@@ -122,6 +122,16 @@ def test_classes_of_the_folder(tmp_path: Path) -> None:
     assert report.findings[1].problem == f"ring is {share:.1f} % of what is annotated, in 1 of 39 images"
 
 
+def test_classes_that_are_named_nearly_alike(tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d")
+    (folder / "meta.json").write_text(json.dumps({"classes": ["background", "disc", "Disc"]}))
+    resave(folder, "p03", lambda mask: mask * 2)
+    (finding,) = check(folder).findings
+    assert (finding.kind, finding.severity, finding.file) == ("alike-classes", "warning", folder / "meta.json")
+    assert finding.problem == "disc and Disc differ only in capitals or in what stands between words"
+    assert "--classes" in finding.cure
+
+
 def test_too_small_for_the_working_resolution(tmp_path: Path) -> None:
     folder = sound(tmp_path / "d", 5)
     image, _ = picture(50, 480, 640)

@@ -45,6 +45,7 @@ def test_no_meta(tmp_path: Path) -> None:
         ({"classes": ["polyp", "weed"]}, "do not begin with background"),
         ({"classes": ["background"]}, "no class besides the background"),
         ({"classes": ["background", "a", "a"]}, "stands there twice"),
+        ({"classes": ["background", "O\u0308l", "\u00d6l"]}, "stands there twice"),
         ({"classes": ["background", "a", "background"]}, "another place"),
         ({"classes": ["background", ""]}, "cannot be shown"),
         ({"classes": ["background", "a"], "ignore_index": 0}, "ignore_index 0"),
@@ -72,6 +73,7 @@ def test_meta_that_is_no_text(tmp_path: Path) -> None:
 def test_names_from_the_user() -> None:
     assert foreground_names(["background", "polyp"]) == ("polyp",)
     assert foreground_names([" crop ", "weed"]) == ("crop", "weed")
+    assert foreground_names(["O\u0308lfleck"]) == ("\u00d6lfleck",)
     with pytest.raises(DataError, match="Pass a list"):
         foreground_names("polyp")
 

@@ -31,3 +31,7 @@ def test_a_negative_weight_decay_is_refused():
 def test_numbers_of_numpy_are_those_of_python():
     given = MetaConfig(steps=np.int64(7), views=np.float64(2), hold_out=("a",))
     assert given.fingerprint() == MetaConfig(steps=7, views=2.0, hold_out=("a",)).fingerprint()
+
+
+def test_held_out_classes_are_named_with_composed_letters() -> None:
+    assert MetaConfig(hold_out=("O\u0308l",)).hold_out == ("\u00d6l",)

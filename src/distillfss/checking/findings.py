@@ -78,6 +78,9 @@ KINDS: dict[str, Kind] = {
         WARNING, "mixed bit depths", "16-bit pictures are stretched each by itself, 8-bit ones are not."
     ),
     "absent-class": Kind(WARNING, "classes without a pixel", "The model would never find them."),
+    "alike-classes": Kind(
+        WARNING, "classes named nearly alike", "They are two classes to the model, whatever was meant."
+    ),
     "imbalance": Kind(WARNING, "rare classes", "Hardly annotated, compared with the others."),
     "overlap": Kind(WARNING, "objects of different classes overlap", "The later one wins."),
     "no-area": Kind(WARNING, "points and lines", "They have no area and were left out."),

@@ -13,6 +13,7 @@ from distillfss.checking.findings import Finding, from_fault
 from distillfss.checking.inspecting import Look, Shrink, class_counts, look_at
 from distillfss.errors import DataError
 from distillfss.io.annotations import Annotations, read_annotations
+from distillfss.io.class_names import perhaps_one
 from distillfss.io.legend import MAX_CLASSES, META, is_binary, made_names, unnamed_value, without_foreground
 from distillfss.io.masks import IGNORE
 
@@ -161,9 +162,10 @@ def _depths(looks: Sequence[Look], root: Path) -> list[Finding]:
 
 
 def _classes(folder: Inspection) -> list[Finding]:
-    """Classes that are nowhere, or rare."""
-    found = []
+    """Classes that are nowhere, rare, or perhaps one."""
+    found: list[Finding] = []
     where = folder.root / META if (folder.root / META).exists() else folder.root
+    found += [Finding("alike-classes", where, problem, cure) for problem, cure in perhaps_one(folder.names)]
     most_pixels, most_images = (max(each.values(), default=0) for each in (folder.pixels, folder.shots))
     for value, name in enumerate(folder.names, start=1):
         if not folder.shots[value]:

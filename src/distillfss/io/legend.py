@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distillfss.errors import DataError
+from distillfss.io.class_names import class_name
 from distillfss.io.json_file import read_json
 from distillfss.io.masks import IGNORE
 from distillfss.io.special import bands_and_range
@@ -108,7 +109,7 @@ def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[
     """Check class names and drop a leading "background"; mask value i + 1 is the i-th name returned."""
     if isinstance(classes, str):
         raise DataError(f"the class names are one text, {classes!r}", cure="Pass a list of names", path=path)
-    names = tuple(str(name).strip() for name in classes)
+    names = tuple(class_name(str(name)) for name in classes)
     if names and is_background(names[0]):
         names = names[1:]
     if not names:

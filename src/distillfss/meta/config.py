@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from distillfss.errors import UsageError
+from distillfss.io.class_names import class_name
 from distillfss.settings import make_plain
 
 PRECISIONS = ("auto", "32", "bf16")
@@ -76,6 +77,7 @@ class MetaConfig:
 
     def __post_init__(self) -> None:
         make_plain(self)
+        object.__setattr__(self, "hold_out", tuple(map(class_name, self.hold_out)))
         if not 64 <= self.size <= 1024 or self.size % 32:
             raise UsageError(f"size {self.size} does not do", cure="Choose a multiple of 32 from 64 to 1024")
         for name in ("steps", "episodes", "max_shots", "validate_every", "validation_episodes"):

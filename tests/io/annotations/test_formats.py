@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import BrightnessSegmenter
 from scene import WRITERS, Scene, expected, scene
 
 from distillfss.cli import options
 from distillfss.errors import DataError
+from distillfss.evaluation import evaluate
 from distillfss.io.annotations import FORMATS, detect_format, read_annotations
 from distillfss.support import LabelledFolder, SupportSet
 
@@ -65,6 +67,26 @@ def test_classes_are_chosen_by_their_names(name: str, tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"no object is labelled root.*the labels are leaf, stem|root"):
         SupportSet.from_folder(tmp_path, ["root"])
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "imagej"])
+def test_labels_of_composed_and_decomposed_letters_are_one_class(name: str, tmp_path: Path) -> None:
+    """macOS writes e-diaeresis as two characters, Windows as one; annotators of one folder may have either."""
+    made = written(name, tmp_path)
+    composed, decomposed = "l\u00ebaf", "le\u0308af"
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.suffix != ".png":
+            parts = path.read_text(encoding="utf-8").split("leaf")
+            text = parts[0] + "".join((decomposed, composed)[i % 2] + part for i, part in enumerate(parts[1:]))
+            path.write_text(text, encoding="utf-8")
+            assert len(parts) == 1 or decomposed in text
+    for classes in (None, [decomposed, "stem"], [composed, "stem"]):
+        support = SupportSet.from_folder(tmp_path, classes)
+        assert support.class_names == (composed, "stem")
+        for sample in support.samples:
+            want = expected(made.drawings[sample.name])
+            np.testing.assert_array_equal(sample.mask, want)
+    assert LabelledFolder.open(tmp_path).named_as([decomposed]).class_names == (composed, "stem")
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -155,9 +177,24 @@ def test_names_gathered_from_labels_make_room_for_the_models(tmp_path: Path) -> 
     written("labelme", tmp_path)
     data = LabelledFolder.open(tmp_path).named_as(["stem", "root"])
     assert data.class_names == ("leaf", "stem", "root")
+    assert LabelledFolder.open(tmp_path).named_as(["Stem", "root"]).class_names == ("leaf", "stem")
     (tmp_path / "labels.txt").write_text("stem\nleaf\n")
     data = LabelledFolder.open(tmp_path)
     assert data.class_names == data.named_as(["stem", "root"]).class_names == ("stem", "leaf")
+
+
+@pytest.mark.parametrize("name", ["labelme", "imagej"])
+def test_labels_of_which_the_model_has_none_are_refused(name: str, tmp_path: Path) -> None:
+    """Not counted as background one and all: that would be a model of 0 %."""
+    written(name, tmp_path)
+    model = BrightnessSegmenter(("Leaf", "root"), (100, 200))
+    with pytest.raises(DataError, match=r"the model's Leaf, root is not among the masks' classes \(") as caught:
+        evaluate(model, tmp_path)
+    assert caught.value.path == tmp_path
+    assert ("if leaf is the model's Leaf, name it like that" in caught.value.cure) == (name == "labelme")
+    result = evaluate(BrightnessSegmenter(("group_2", "leaf"), (100, 200)), tmp_path)
+    other = {"labelme": "stem", "imagej": "group_5"}[name]
+    assert result.notices[0] == f"the model does not know {other}: counted as background"
 
 
 def test_meta_json_names_and_orders_and_an_unknown_label_is_a_fault(tmp_path: Path) -> None:

@@ -63,6 +63,20 @@ def test_a_mask_per_class(per_class: Path) -> None:
     np.testing.assert_array_equal(LabelledFolder.open(per_class)[0].mask, want)
 
 
+def test_masks_per_class_of_a_name_in_composed_and_decomposed_letters(per_class: Path) -> None:
+    for path in sorted((per_class / "masks").rglob("*.png")):
+        letter = "\u00f6" if path.stem.startswith("a_1") else "o\u0308"
+        new = per_class / "masks" / str(path.relative_to(per_class / "masks")).replace("hole", f"h{letter}le")
+        new.parent.mkdir(exist_ok=True)
+        path.rename(new)
+    for folder in (per_class / "masks").iterdir():
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    data = LabelledFolder.open(per_class)
+    assert data.class_names == ("crack", "h\u00f6le")
+    assert [data.classes_in(index) for index in range(2)] == [[1, 2], [2]]
+
+
 def test_grey_values_in_a_mask_per_class_are_a_fault(per_class: Path) -> None:
     path = next((per_class / "masks").rglob("*a_1*"))
     grey = areas()[1]
@@ -114,6 +128,15 @@ def test_colours(palette: str, layout: tuple[str, str], tmp_path: Path) -> None:
     np.testing.assert_array_equal(data[0].mask, want)
     chosen = LabelledFolder.open(tmp_path, ["hole"])
     np.testing.assert_array_equal(chosen[0].mask, np.array([0, 0, 1, *[255] * 253], np.uint8)[want])
+
+
+def test_a_palette_whose_names_have_decomposed_letters(tmp_path: Path) -> None:
+    want = coloured(tmp_path, ("images", "masks"))
+    (tmp_path / "palette.json").write_text(PALETTES["palette.json"].replace("hole", "ho\u0308le"))
+    for classes in (None, ["crack", "ho\u0308le"], ["crack", "h\u00f6le"]):
+        data = LabelledFolder.open(tmp_path, classes)
+        assert data.class_names == ("crack", "h\u00f6le")
+        np.testing.assert_array_equal(data[0].mask, want)
 
 
 def test_palette_pictures_are_read_by_their_colours(tmp_path: Path) -> None:

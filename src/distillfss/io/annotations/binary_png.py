@@ -17,6 +17,7 @@ from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Bitmap
 from distillfss.io.annotations.base import Annotations, Pictures, assemble, is_dir, settle
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
+from distillfss.io.class_names import class_name
 from distillfss.io.faults import BetweenFaultError, SizeFaultError
 from distillfss.io.files import pictures_in
 from distillfss.io.masks import read_mask
@@ -62,11 +63,11 @@ def _masks(folder: Path, images: Mapping[str, Path]) -> list[tuple[Path, str, st
     """(file, stem of its image, class)."""
     inside = pictures_in(folder)
     if not inside:
-        return [(path, _stem(path), each.name) for each in _folders(folder) for path in pictures_in(each)]
+        return [(path, _stem(path), class_name(each.name)) for each in _folders(folder) for path in pictures_in(each)]
     found = []
     for path in inside:
         stem, name = _split(_stem(path), images) or (_stem(path), "")
-        found.append((path, stem, name))
+        found.append((path, stem, class_name(name)))
     return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Area
+from distillfss.io.class_names import class_name
 from distillfss.io.faults import LabelFaultError, SizeFaultError
 from distillfss.io.legend import Legend, foreground_names, is_background
 from distillfss.io.limits import limits
@@ -69,7 +70,7 @@ class NameTable:
 
     def value(self, label: str, path: Path) -> int:
         """The mask value of a label. Raises ``DataError`` about the file if it is no class."""
-        label = label.strip()
+        label = class_name(label)
         if label in self.names:
             return self.names.index(label) + 1
         if label.casefold() in IGNORED:
@@ -107,7 +108,7 @@ def name_table(
     chosen
         What the user said; goes before everything. Other labels are background then.
     """
-    used = {label.strip() for label in labels}
+    used = {class_name(label) for label in labels}
     used = {label for label in used if not is_background(label) and label.casefold() not in IGNORED}
     if chosen is not None:
         names = foreground_names(chosen)
@@ -121,7 +122,7 @@ def name_table(
     if legend.names is not None:
         return NameTable(legend.names)
     collected = declared is None
-    names = tuple(dict.fromkeys(name.strip() for name in (sorted(used) if declared is None else declared)))
+    names = tuple(dict.fromkeys(class_name(name) for name in (sorted(used) if declared is None else declared)))
     names = tuple(name for name in names if not is_background(name) and name.casefold() not in IGNORED)
     if not names:
         return NameTable((), collected=collected)
