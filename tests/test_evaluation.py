@@ -134,6 +134,25 @@ def test_unknown_class_is_background_and_said_so() -> None:
     assert notices == ["the model does not know a, c: counted as background"]
 
 
+def test_names_that_are_nearly_those_of_the_model_are_told() -> None:
+    table, notices = match_classes(("Crop", "soil"), ("crop", "soil", "sky"), partial=True)
+    assert table[[1, 2, 3]].tolist() == [0, 2, 0]
+    assert notices == [
+        "the model does not know crop, sky: counted as background; if crop is the model's Crop, name it like that"
+    ]
+    with pytest.raises(DataError, match=r"the model's Crop, Weed is not among .* \(crop, weed, sky\)") as caught:
+        match_classes(("Crop", "Weed"), ("crop", "weed", "sky"))
+    assert caught.value.cure.endswith("; if crop, weed are the model's Crop, Weed, name them like that")
+    with pytest.raises(DataError) as caught:
+        match_classes(("Crop", "crop"), ("crop", "sky"))  # crop is a class of its own
+    assert "name it like that" not in caught.value.cure
+
+
+def test_names_of_composed_and_decomposed_letters_match() -> None:
+    table, notices = match_classes(("O\u0308l", "b"), ("b", "\u00d6l"))
+    assert (table[[1, 2]].tolist(), notices) == ([2, 1], [])
+
+
 def test_a_folder_may_be_annotated_for_some_of_the_classes_where_that_is_meant() -> None:
     table, notices = match_classes(("a", "b"), ("b",), partial=True)
     assert (table[[0, 1, 2, 255]].tolist(), notices) == ([0, 2, 0, 255], [])

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from distillfss.errors import DataError
+from distillfss.io.class_names import alike, class_name
 from distillfss.metrics import IGNORE
 
 SHOWN = 10
 """Class names listed in an error."""
+CURE = (
+    "Name them as the model does, labels in the annotation, values of masks and groups of ROIs with --classes or in "
+    "meta.json, or use a model of these classes"
+)
 
 
 def match_classes(
@@ -30,6 +35,7 @@ def match_classes(
     """
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
+    model, folder = [class_name(name) for name in model], [class_name(name) for name in folder]
     listed = ", ".join
     made_up = list(folder) == [f"class_{i + 1}" for i in range(len(folder))]
     if made_up and len(folder) <= len(model):
@@ -39,13 +45,25 @@ def match_classes(
     missing = [name for name in model if name not in folder]
     if missing and not (partial and len(missing) < len(model)):
         known = listed(folder[:SHOWN]) + (", ..." if len(folder) > SHOWN else "")
+        meant = perhaps_meant([name for name in folder if name not in model], missing)
         raise DataError(
             f"the model's {listed(missing)} is not among the masks' classes ({known})",
-            cure="Name them as the model does, with --classes or in meta.json, or use a model of these classes",
+            cure=CURE + meant,
         )
     for value, name in enumerate(folder, start=1):
         table[value] = model.index(name) + 1 if name in model else 0
     unknown = [name for name in folder if name not in model]
     if not unknown:
         return table, []
-    return table, [f"the model does not know {listed(unknown)}: counted as background"]
+    said = f"the model does not know {listed(unknown)}: counted as background"
+    return table, [said + perhaps_meant(unknown, model)]
+
+
+def perhaps_meant(unknown: Sequence[str], model: Sequence[str]) -> str:
+    """The end of a sentence: which names are nearly those of the model. Empty if none is."""
+    pairs = [(name, meant) for name in unknown if (meant := alike(name, model)) is not None]
+    if not pairs:
+        return ""
+    theirs, ours = (", ".join(names[:SHOWN]) for names in zip(*pairs, strict=True))
+    are, them = ("is", "it") if len(pairs) == 1 else ("are", "them")
+    return f"; if {theirs} {are} the model's {ours}, name {them} like that"

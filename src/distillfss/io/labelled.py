@@ -116,10 +116,11 @@ class LabelledFolder(Sequence[Sample]):
     def named_as(self, classes: Sequence[str]) -> LabelledFolder:
         """The same folder with these names for its classes 1, 2, ..., if nobody named them; else itself.
 
-        Names that were gathered from the objects' labels stay, those of ``classes`` that none of them has are added.
+        Names that were gathered from the objects' labels stay, those of ``classes`` that none of them has are added:
+        another folder may show them. One with none of ``classes`` is about something else, or names it otherwise.
         """
         have = self._legend.names
-        if have is not None and not self._annotations.collected:
+        if have is not None and not (self._annotations.collected and set(have) & set(foreground_names(classes))):
             return self
         if have is not None:
             names = (*have, *(name for name in foreground_names(classes) if name not in have))
