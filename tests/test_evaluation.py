@@ -208,6 +208,20 @@ def test_order_of_classes_in_the_folder_does_not_matter(tmp_path: Path) -> None:
     assert result.own.to_dict()["per_class"]["bright"]["pixels"] == 2
 
 
+def test_chosen_classes_are_evaluated_by_their_names(tmp_path: Path) -> None:
+    model = BrightnessSegmenter(("bright", "dim"), (200, 100))
+    image = np.repeat(np.array([[0, 150, 250, 250]], np.uint8)[:, :, None], 3, axis=2)
+    write_pair(tmp_path / "f", "a", image, np.array([[0, 1, 2, 2]], np.uint8))
+    (tmp_path / "f" / "meta.json").write_text('{"classes": ["background", "dim", "bright"]}')
+    wanted = evaluate(model, tmp_path / "f")
+    for classes in (["dim", "bright"], ["bright", "dim"]):
+        result = evaluate(model, LabelledFolder.open(tmp_path / "f", classes))
+        assert result.own.to_dict() == wanted.own.to_dict()
+        assert result.own.to_dict()["per_class"]["bright"]["pixels"] == 2
+    only = evaluate(BrightnessSegmenter(("bright",), (200,)), LabelledFolder.open(tmp_path / "f", ["bright"]))
+    assert only.own.iou.tolist() == [1.0]
+
+
 def test_masks_nobody_named_are_read_with_the_models_names(tmp_path: Path) -> None:
     """One mask with a value that is no class of the model: it alone is skipped, by name; the others are evaluated."""
     for name, values in (("a", [0, 1]), ("b", [0, 255]), ("c", [0, 255]), ("d", [0, 7, 255])):

@@ -90,6 +90,62 @@ def test_names_given_replace_those_of_meta(folder: Path) -> None:
         assert LabelledFolder.open(folder, classes).class_names == ("one", "two")
 
 
+def test_names_that_take_the_place_of_those_of_meta_are_told(folder: Path) -> None:
+    said = f"{folder}: the names given go before those of meta.json: "
+    for classes, told in (
+        (["one", "two"], ["crop is called one, weed is called two"]),
+        (["crop", "two"], ["weed is called two"]),
+        (["weed", "two"], ["crop is called weed, weed is called two"]),
+        (["crop", "weed", "third"], []),
+        (["crop", "weed"], []),
+    ):
+        for read in (SupportSet.from_folder(folder, classes), LabelledFolder.open(folder, classes)):
+            assert read.class_names == tuple(classes)
+            assert [notice for notice in read.notices if notice.startswith(said)] == [said + each for each in told]
+        np.testing.assert_array_equal(LabelledFolder.open(folder, classes)[1].mask, two_classes(24, 32, 1, 2))
+
+
+def test_names_of_meta_are_chosen_among(folder: Path) -> None:
+    """A mask's value keeps the meaning that meta.json gives it, as labels do in other formats."""
+    said = f"{folder}: crop of meta.json not chosen: counted as background"
+    for classes, values, left in ((["weed"], (0, 1), True), (["weed", "crop"], (2, 1), False)):
+        support, labelled = SupportSet.from_folder(folder, classes), LabelledFolder.open(folder, classes)
+        masks = [two_classes(30, 40, values[0]), two_classes(24, 32, *values), two_classes(24, 32, 255)]
+        for name, sample, other, mask in zip("abc", support.samples, labelled, masks, strict=True):
+            assert sample.name == other.name == name
+            np.testing.assert_array_equal(sample.mask, mask)
+            np.testing.assert_array_equal(other.mask, mask)
+        assert [labelled.classes_in(index) for index in range(3)] == [
+            sorted({*np.unique(mask).tolist()} - {0, 255}) for mask in masks
+        ]
+        for read in (support, labelled):
+            assert read.class_names == tuple(classes)
+            assert (said in read.notices) == left
+            assert not any("go before" in notice for notice in read.notices)
+
+
+def test_a_chosen_class_does_not_make_255_foreground(tmp_path: Path) -> None:
+    """Of the masks of two classes only one is looked at; 255 in the others means what it always did."""
+    masks = {"a": two_classes(24, 32, 1, 255), "b": two_classes(24, 32, 1, 255), "c": two_classes(24, 32, 2)}
+    root = make_folder(tmp_path / "d", masks, BOTH)
+    for read in (SupportSet.from_folder(root, ["weed"]).samples, LabelledFolder.open(root, ["weed"])):
+        assert [np.unique(each.mask).tolist() for each in read] == [[0, 255], [0, 255], [0, 1]]
+    for name in "abc":
+        Image.fromarray(two_classes(24, 32, 1, 255)).save(root / "masks" / f"{name}.png")
+    assert np.unique(LabelledFolder.open(root, ["weed"])[0].mask).tolist() == [0, 255]
+    assert (
+        "no mask of the whole support set holds any foreground (255 means ignore here)"
+        in refused(root, ["weed"]).problem
+    )
+
+
+def test_a_value_that_meta_does_not_name_stays_a_fault_where_some_are_chosen(folder: Path) -> None:
+    Image.fromarray(two_classes(30, 40, 2, 3)).save(folder / "masks" / "a.png")
+    assert "mask value 3 without a class name" in refused(folder, ["weed"]).problem
+    with pytest.raises(DataError, match="mask value 3 without a class name"):
+        LabelledFolder.open(folder, ["weed"])[0]
+
+
 def test_names_that_are_nearly_alike_are_told(folder: Path) -> None:
     support = SupportSet.from_folder(folder, ["Öl-Fleck", "O\u0308lfleck"])
     assert support.class_names == ("Öl-Fleck", "Ölfleck")

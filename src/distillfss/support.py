@@ -125,11 +125,11 @@ class SupportSet:
     ) -> SupportSet:
         """Read a folder with ``images/``, ``masks/`` (same stems) and, if there is one, ``meta.json``; other formats.
 
-        ``classes`` names the foreground classes (mask value i + 1 is ``classes[i]``) in place of ``meta.json``; with
-        neither they are called ``class_1``, ... In formats whose objects have labels it chooses among them. A mask
-        without foreground is fine as long as every class is somewhere. ``format`` is a key of
-        ``io.annotations.FORMATS`` or ``auto``. ``reading`` is how a model's GeoTIFF and DICOM images were read, and so
-        how these are, where ``meta.json`` says nothing.
+        ``classes`` chooses among the names that ``meta.json`` or the objects' labels give, in an order of its own;
+        other objects count as background. Where mask values have no names, or others, it names them: mask value i + 1
+        is ``classes[i]``. With neither they are called ``class_1``, ... A mask without foreground is fine as long as
+        every class is somewhere. ``format`` is a key of ``io.annotations.FORMATS`` or ``auto``. ``reading`` is how a
+        model's GeoTIFF and DICOM images were read, and so how these are, where ``meta.json`` says nothing.
 
         Raises
         ------

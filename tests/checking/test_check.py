@@ -122,6 +122,30 @@ def test_classes_of_the_folder(tmp_path: Path) -> None:
     assert report.findings[1].problem == f"ring is {share:.1f} % of what is annotated, in 1 of 39 images"
 
 
+def test_chosen_classes_are_looked_at_and_written_alone(tmp_path: Path) -> None:
+    """White in a damaged mask may be any of the classes that meta.json names, not the one that was chosen."""
+    folder = sound(tmp_path / "d")
+    (folder / "meta.json").write_text(json.dumps({"classes": ["background", "disc", "ring"]}))
+    resave(folder, "p01", lambda mask: mask * 2)
+    ring = int((np.asarray(Image.open(folder / "masks" / "p01.png")) == 2).sum())
+    resave(folder, "p02", lambda mask: np.asarray(Image.fromarray(mask * 255).resize((161, 121)).resize((160, 120))))
+    report = check(folder, classes=["ring"])
+    assert report.support.classes() == [{"name": "ring", "images": 1, "pixels": ring, "share": 1.0}]
+    assert report.support.annotations.notices == [f"{folder}: disc of meta.json not chosen: counted as background"]
+    (finding,) = (each for each in report.findings if each.severity == "error")
+    assert (finding.kind, finding.file.name) == ("smoothed-mask", "p02.png")
+    colours = np.zeros((*picture(3)[1].shape, 3), np.uint8)
+    colours[picture(3)[1] > 0] = (255, 0, 0)
+    Image.fromarray(colours).save(folder / "masks" / "p03.png")
+    fixed = fix(check(folder, classes=["ring"]), tmp_path / "new")
+    assert set(dict(fixed.left_out)) == {"p03"}  # its colour may be any of the classes as well
+    support = SupportSet.from_folder(tmp_path / "new")
+    assert support.class_names == ("ring",)
+    wanted = {"p00": {0}, "p01": {0, 1}, "p02": {0, 255}, "p04": {0}, "p05": {0}}
+    assert {each.name: set(np.unique(each.mask).tolist()) for each in support.samples} == wanted
+    assert int((support.samples[1].mask == 1).sum()) == ring
+
+
 def test_classes_that_are_named_nearly_alike(tmp_path: Path) -> None:
     folder = sound(tmp_path / "d")
     (folder / "meta.json").write_text(json.dumps({"classes": ["background", "disc", "Disc"]}))

@@ -108,7 +108,7 @@ def fix(report: Report, out: Path) -> Fixed:
 def _one_colour(folder: Inspection) -> bool:
     """Whether all colour masks of the folder have the same single colour, so that it can only be the one class."""
     colours = frozenset().union(*(look.colours for look in folder.looks))
-    return len(colours) == 1 and len(folder.names) == 1
+    return len(colours) == 1 and len(folder.names) == 1 and not folder.annotations.legend.chosen
 
 
 def _blocks(finding: Finding, one_colour: bool) -> bool:

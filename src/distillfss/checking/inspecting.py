@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +104,13 @@ def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> 
 def raw_mask(pair: Pair, annotations: Annotations) -> tuple[RawMask, Mapping[str, int]]:
     """The mask of a pair, repaired as far as the file alone allows, and what was noticed while drawing."""
     if pair.draw is None:
-        names = annotations.legend.names
-        return read_raw(pair.mask, pair.image, None if names is None else len(names)), {}
+        names, choice = annotations.legend.names, pair.choice
+        if choice is None:
+            return read_raw(pair.mask, pair.image, None if names is None else len(names)), {}
+        raw = read_raw(pair.mask, pair.image, choice.named)
+        if raw.mask is not None and not raw.colours:  # colours are no values
+            raw = replace(raw, mask=choice.of(raw.mask))
+        return raw, {}
     try:
         drawn = pair.drawn()
     except DataError as fault:

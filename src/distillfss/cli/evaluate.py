@@ -29,7 +29,9 @@ SHOWN_SKIPPED = 10
 @options.path_argument("model")
 @options.path_argument("labelled")
 @click.option(
-    "--classes", metavar="A,B", help="Names of the masks' classes 1, 2, ..., if meta.json does not give them."
+    "--classes",
+    metavar="A,B",
+    help="Names of the masks' values 1, 2, ...; where annotation or meta.json gives names, which of these to compare.",
 )
 @options.annotation_format
 @click.option("--out", "-o", type=options.PATH, help=f"Folder for {PAGE}, {CSV} (a row per image) and {JSON}.")

@@ -40,7 +40,11 @@ OF_A_FIT = ("known", "classes", "format_name", "seed", "init", "effort", "instan
     help="Images annotated for MODEL's classes alone, such as those it was fitted on; may be given several times. The "
     "format of each folder is found out by itself.",
 )
-@click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
+@click.option(
+    "--classes",
+    metavar="A,B",
+    help="Names of the masks' values 1, 2, ...; where annotation or meta.json gives names, which of these to take.",
+)
 @options.annotation_format
 @options.seed
 @options.device

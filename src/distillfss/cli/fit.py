@@ -50,7 +50,11 @@ before training."""
 @click.command("fit", short_help="Learn a model from annotated images.")
 @options.path_argument("support")
 @click.option("--out", "-o", type=options.PATH, required=True, help="The model file to write.")
-@click.option("--classes", metavar="A,B", help="Names of the classes, in the order of the masks' values 1, 2, ...")
+@click.option(
+    "--classes",
+    metavar="A,B",
+    help="Names of the masks' values 1, 2, ...; where annotation or meta.json gives names, which of these to learn.",
+)
 @options.annotation_format
 @options.seed
 @options.device

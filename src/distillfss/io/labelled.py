@@ -71,8 +71,8 @@ class LabelledFolder(Sequence[Sample]):
         path
             The folder.
         classes
-            Names of the foreground classes; they take the place of those in ``meta.json``. Mask value i + 1 is
-            ``classes[i]``; in formats whose objects have labels, other labels count as background.
+            Which of the classes that ``meta.json`` or the objects' labels name are the foreground, in this order; the
+            others count as background. Where mask values have no names, or others: those of the values 1, 2, ...
         format
             Key of ``io.annotations.FORMATS``, or ``auto``.
 
@@ -183,7 +183,7 @@ class LabelledFolder(Sequence[Sample]):
     def _meaning(self) -> tuple[tuple[str, ...], bool]:
         """Class names, and whether 255 is the class."""
         names = self._legend.names
-        if names is not None and (len(names) > 1 or self._legend.ignore_declared):
+        if names is not None and self._legend.settled:
             return names, False  # nothing to find out
         values = self._mask_values()
         binary = is_binary(values.values(), self._legend, values)

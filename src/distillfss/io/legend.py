@@ -33,6 +33,8 @@ class Legend:
         Foreground classes, mask value i + 1 is ``names[i]``; None if nobody named them.
     ignore_declared
         Whether 255 is declared to mean "ignore", so that it is never taken for foreground.
+    chosen
+        Whether they are some of those ``meta.json`` names: the masks hold others too, which count as background.
     bands, value_range
         Which bands of its GeoTIFFs make red, green and blue, and which values of its GeoTIFF and DICOM images become
         black and white; None for the usual ones. See ``io.geo`` and ``io.dicom``.
@@ -42,6 +44,12 @@ class Legend:
     ignore_declared: bool = False
     bands: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
+    chosen: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether 255 can only mean "ignore", whatever the masks hold: so it is declared, or classes are several."""
+        return self.ignore_declared or self.chosen or (self.names is not None and len(self.names) != 1)
 
     def read_as(self, reading: Any) -> Legend:
         """With the bands and range of ``SupportSet.reading`` or a model's where the folder itself says nothing."""
@@ -127,6 +135,12 @@ def foreground_names(classes: Sequence[str], path: Path | None = None) -> tuple[
     return names
 
 
+def renamed(folder: Path, named: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What to say where given names take the place of those in ``meta.json``."""
+    changed = [f"{old} is called {new}" for old, new in zip(named, names, strict=False) if old != new]
+    return [f"{folder}: the names given go before those of {META}: {', '.join(changed)}"] if changed else []
+
+
 def made_names(values: Iterable[int]) -> tuple[str, ...]:
     """``class_1``, ... up to the highest mask value that is a class; empty if there is none."""
     highest = max((value for value in values if value != IGNORE), default=0)
@@ -148,7 +162,7 @@ def is_binary(
         If some masks hold a class but more hold 255 and no class: taking 255 as "ignore" would drop most of the
         annotation in silence, taking it as the class would be as bold.
     """
-    if legend.ignore_declared or (legend.names is not None and len(legend.names) != 1):
+    if legend.settled:
         return False
     highest = MAX_CLASSES if legend.names is None else len(legend.names)
     alone: list[Path | None] = []

@@ -34,6 +34,29 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Some of the classes of a mask picture, in an order of their own; the others are background.
+
+    Attributes
+    ----------
+    named
+        How many classes have names: values above them stay what they are, and so a fault.
+    values
+        Those of the classes chosen.
+    """
+
+    named: int
+    values: tuple[int, ...]
+
+    def of(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The mask (H, W) with the i-th class chosen as value i + 1."""
+        table = np.arange(256, dtype=np.uint8)
+        table[1 : self.named + 1] = 0
+        table[list(self.values)] = range(1, len(self.values) + 1)
+        return table[mask]
+
+
+@dataclass(frozen=True)
 class Pair:
     """An image file and the file its annotation lies in.
 
@@ -45,16 +68,22 @@ class Pair:
         The mask picture, or another annotation file, which may hold those of many images.
     draw
         Makes the mask where the file is no mask picture.
+    choice
+        What is taken of the mask picture; None for all of it.
     """
 
     name: str
     image: Path
     mask: Path
     draw: Callable[[], Drawn] | None = None
+    choice: Choice | None = None
 
     def drawn(self) -> Drawn:
         """The mask. Raises ``DataError`` if it is bad."""
-        return Drawn(read_mask(self.mask)) if self.draw is None else self.draw()
+        if self.draw is not None:
+            return self.draw()
+        mask = read_mask(self.mask)
+        return Drawn(mask if self.choice is None else self.choice.of(mask))
 
 
 def called_after(file: Path, image: Path) -> bool:

@@ -37,6 +37,27 @@ def test_rois_without_groups_are_one_class(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only_mask(tmp_path), want)
 
 
+def test_names_of_groups_are_chosen_among(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a"])
+    (tmp_path / "a.roi").write_bytes(roi(ROI_TYPE.RECT, 2).tobytes())
+    (tmp_path / "a_rois.roi").write_bytes(roi(ROI_TYPE.OVAL, 5).tobytes())
+    both = LabelledFolder.open(tmp_path)
+    assert both.class_names == ("group_2", "group_5")
+    for meta in (None, '{"classes": ["background", "cell", "debris"]}'):
+        names = ("group_2", "group_5") if meta is None else ("cell", "debris")
+        if meta is not None:
+            (tmp_path / "meta.json").write_text(meta)
+        swapped, one = LabelledFolder.open(tmp_path, names[::-1]), LabelledFolder.open(tmp_path, [names[1]])
+        assert (swapped.class_names, one.class_names) == (names[::-1], (names[1],))
+        assert {1, 2} == set(np.unique(both[0].mask)) - {0}
+        np.testing.assert_array_equal(swapped[0].mask, np.array([0, 2, 1], np.uint8)[both[0].mask])
+        np.testing.assert_array_equal(one[0].mask, both[0].mask == 2)
+    told = LabelledFolder.open(tmp_path, ["nucleus", "dust"])
+    np.testing.assert_array_equal(told[0].mask, both[0].mask)
+    said = "the names given go before those of meta.json: cell is called nucleus, debris is called dust"
+    assert told.notices == (f"{tmp_path}: {said}",)
+
+
 def test_rois_of_other_slices_and_without_a_group(tmp_path: Path) -> None:
     write_images(tmp_path / "images", ["a"])
     for name, made in {"a": roi(ROI_TYPE.RECT, 3), "a_roi": roi(ROI_TYPE.OVAL, 3, position=4)}.items():

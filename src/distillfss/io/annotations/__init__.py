@@ -92,7 +92,8 @@ def read_annotations(folder: Path, chosen: Sequence[str] | None = None, format: 
     folder
         Holds images and annotation.
     chosen
-        Class names. For index PNG they name the mask values 1, 2, ...; elsewhere they choose among the labels.
+        Class names. They choose among those that ``meta.json`` or the objects' labels give. Where mask values have
+        none, or others, they name the values 1, 2, ...; likewise groups of ImageJ's ROIs.
     format
         Key of ``FORMATS``, or ``auto``.
 

@@ -1,7 +1,8 @@
 """ImageJ: ``STEM.roi`` or a zip of ROIs for every image; polygons, shapes with holes, ovals, rectangles (roifile).
 
 A ROI has no class but a group (0 to 255). With groups, group g is the class ``group_g``, and ROIs without one are a
-fault; without any, all ROIs are one class. ``meta.json`` or ``--classes`` name them in the order of the groups.
+fault; without any, all ROIs are one class. ``meta.json`` or ``--classes`` name them in the order of the groups; given
+names that are all among those they have already choose.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from distillfss.io.annotations.areas import Area, Ellipse, Outline, box
 from distillfss.io.annotations.base import Annotations, Pictures, assemble, files_with, is_file, parsing, read_bytes
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.annotations.extra import needed
-from distillfss.io.legend import foreground_names, read_legend
+from distillfss.io.legend import foreground_names, read_legend, renamed
 from distillfss.io.pairs import Drawn, Pair
 
 ENDINGS = ("", "_rois", "-rois", "_roi", "-roi", "_roiset", "-roiset")
@@ -50,14 +51,18 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
             found.append((path, image))
     labels = {str(group): f"group_{group}" for group in sorted(groups) if group} or {"0": SINGLE}
     legend = read_legend(folder)
-    given = foreground_names(chosen) if chosen is not None else legend.names
+    names = None if chosen is None else foreground_names(chosen)
+    some = names is not None and set(names) <= set(legend.names or labels.values())
+    given = legend.names if some or names is None else names
     if given is not None:
         if len(given) < len(labels):
             raise DataError(
                 f"{len(labels)} groups of ROIs but {len(given)} class names", cure="Name them all", path=folder
             )
         labels = dict(zip(labels, given, strict=False))
-    table = NameTable(given or tuple(labels.values()), collected=given is None)
+    table = NameTable(
+        (names if some else given) or tuple(labels.values()), collected=given is None and names is None, others=some
+    )
     merged: dict[Path, list[Path]] = {}
     for path, image in found:
         merged.setdefault(image, []).append(path)
@@ -66,7 +71,9 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         for image, paths in merged.items()
     ]
     annotations = assemble("imagej", pictures, pairs, faults, table)
-    if given is None and len(labels) > 1:
+    if names is not None and not some:
+        annotations.notices.extend(renamed(folder, legend.names or (), names))
+    if table.collected and len(labels) > 1:
         annotations.notices.append(f"{folder}: the classes are the ROIs' groups; name them with --classes or meta.json")
     return annotations
 

@@ -1,4 +1,7 @@
-"""Index PNG: ``masks/STEM.png`` beside ``images/STEM.*``, the class index as value."""
+"""Index PNG: ``masks/STEM.png`` beside ``images/STEM.*``, the class index as value.
+
+Names are those of ``meta.json``. Given names that are all among them choose; others take their place in order.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from distillfss.io.annotations.base import Annotations, is_dir
-from distillfss.io.legend import foreground_names, read_legend
-from distillfss.io.pairs import find_pairs
+from distillfss.io.legend import META, foreground_names, read_legend, renamed
+from distillfss.io.pairs import Choice, find_pairs
 
 
 def detect(folder: Path) -> bool:
@@ -18,6 +21,15 @@ def detect(folder: Path) -> bool:
 def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
     pairs, faults = find_pairs(folder)
     legend = read_legend(folder)
-    if chosen is not None:
-        legend = replace(legend, names=foreground_names(chosen))
-    return Annotations("index-png", pairs, faults, legend)
+    named = legend.names or ()
+    names = legend.names if chosen is None else foreground_names(chosen)
+    if names == legend.names or names is None:
+        return Annotations("index-png", pairs, faults, legend)
+    if not set(names) <= set(named):
+        legend = replace(legend, names=names)
+        return Annotations("index-png", pairs, faults, legend, notices=renamed(folder, named, names))
+    choice = Choice(len(named), tuple(named.index(name) + 1 for name in names))
+    left = ", ".join(name for name in named if name not in names)
+    notices = [f"{folder}: {left} of {META} not chosen: counted as background"] if left else []
+    pairs = [replace(pair, choice=choice) for pair in pairs]
+    return Annotations("index-png", pairs, faults, replace(legend, names=names, chosen=True), notices=notices)
