@@ -222,6 +222,36 @@ def test_chosen_classes_are_evaluated_by_their_names(tmp_path: Path) -> None:
     assert only.own.iou.tolist() == [1.0]
 
 
+@pytest.mark.parametrize("meta", [None, {"classes": ["background", "dim", "bright"]}])
+@pytest.mark.parametrize("classes", [None, ["dim", "bright"], ["bright", "dim"]])
+def test_white_masks_say_nothing_of_several_classes(meta: object, classes: list[str] | None, tmp_path: Path) -> None:
+    model = BrightnessSegmenter(("dim", "bright"), (50, 200))
+    folder, image = tmp_path / "f", np.full((4, 8, 3), 60, np.uint8)
+    white = np.array([[0, 0, 0, 0, 255, 255, 255, 255]] * 4, np.uint8)
+    write_pair(folder, "a", image, white)
+    write_pair(folder, "b", image, white * 0)
+    if meta is not None:
+        (folder / "meta.json").write_text(json.dumps(meta))
+
+    def read() -> LabelledFolder:
+        return LabelledFolder.open(folder, classes)
+
+    with pytest.raises(
+        DataError, match=r"no mask of the whole folder .* foreground \(255 means ignore here\)"
+    ) as caught:
+        evaluate(model, read())
+    assert caught.value.path == folder
+    assert ("1 bright, 2 dim" if classes == ["bright", "dim"] else "1 dim, 2 bright") in caught.value.cure
+    (folder / "meta.json").write_text(json.dumps({**(meta or {}), "ignore_index": 255}))
+    assert evaluate(model, read()).own.iou.tolist()[0] == 0  # 48 pixels of false alarm
+    write_pair(folder, "a", image, white * 0)
+    (folder / "meta.json").write_text(json.dumps(meta or {}))
+    assert evaluate(model, read()).own.wrong == 64  # masks of 0 alone are a test of false alarms
+    write_pair(folder, "c", image, np.where(white > 0, 255, 1).astype(np.uint8))
+    write_pair(folder, "a", image, white)
+    assert len(evaluate(model, read()).images) == 3
+
+
 def test_masks_nobody_named_are_read_with_the_models_names(tmp_path: Path) -> None:
     """One mask with a value that is no class of the model: it alone is skipped, by name; the others are evaluated."""
     for name, values in (("a", [0, 1]), ("b", [0, 255]), ("c", [0, 255]), ("d", [0, 7, 255])):

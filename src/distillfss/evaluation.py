@@ -226,6 +226,8 @@ def evaluate(
     if hasattr(data, "read_as"):
         data = data.read_as(getattr(segmenter, "summary", {}).get("reading"))
     table, notices = _match(data, names)
+    if hasattr(data, "refuse_white"):
+        data.refuse_white()
     notices += getattr(data, "notices", ())
     total = np.zeros((2, len(names) + 1, len(names) + 1), np.int64)
     results: list[ImageResult] = []

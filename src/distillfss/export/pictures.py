@@ -73,6 +73,7 @@ def _of_folder(folder: Path, class_names: Sequence[str], most: int, reading: Any
         data = LabelledFolder.open(folder).named_as(class_names).read_as(reading)
         # what extends a model is annotated for the new classes alone
         table, _ = match_classes(class_names, data.class_names, partial=True)
+        data.refuse_white()
         annotated = frozenset(int(value) for value in table[1:IGNORE]) - {0}
         for index in _spread(len(data), most):
             sample = data[index]

@@ -141,6 +141,34 @@ class LabelledFolder(Sequence[Sample]):
         annotations = replace(self._annotations, legend=self._legend.read_as(reading))
         return LabelledFolder(self.root, annotations, self._note)
 
+    def refuse_white(self) -> None:
+        """Refuse masks of 0 and 255 alone where several classes are named: all that is marked would count as ignored.
+
+        Masks are looked through until one holds a class. Masks of 0 alone are a test of false alarms, and 255 may be
+        declared to mean "ignore".
+
+        Raises
+        ------
+        DataError
+            It is so.
+        """
+        if self._legend.ignore_declared or not self._legend.settled:
+            return
+        white = False
+        for pair in self._pairs:
+            with contextlib.suppress(DataError):  # reported when this pair is read
+                values = set(np.unique(replace(pair, choice=None).drawn().mask).tolist())
+                if values - {0, IGNORE}:
+                    return
+                white = white or IGNORE in values
+        if white:
+            raise DataError(
+                "no mask of the whole folder holds any foreground (255 means ignore here)",
+                cure=f"Save the masks with the values of the classes ({_values(self.class_names)}), or use a model of "
+                f'one class; if nothing is to be found, declare "ignore_index": 255 in {META}',
+                path=self.root,
+            )
+
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image
 
@@ -197,6 +225,10 @@ class LabelledFolder(Sequence[Sample]):
             with contextlib.suppress(DataError):  # reported when this pair is read
                 found[pair.mask] = np.unique(pair.drawn().mask).tolist()
         return found
+
+
+def _values(names: Sequence[str]) -> str:
+    return ", ".join(f"{value} {name}" for value, name in enumerate(names[:5], start=1)) + ", ..." * (len(names) > 5)
 
 
 def opening_notices(root: Path, annotations: Annotations) -> list[str]:
