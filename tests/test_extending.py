@@ -20,7 +20,7 @@ from test_artifact import make_segmenter
 from distillfss import FitConfig, Segmenter, SupportSet, extend
 from distillfss.errors import FitInterrupted, ModelFileError, UsageError
 from distillfss.extending import GIVE_WAY, config_for, joined, new_classes
-from distillfss.extension_effects import effects
+from distillfss.extension_effects import Effects, effects
 from distillfss.fit_preparation import Progress
 from distillfss.fit_run import FitRun
 from distillfss.fitting import Resumed
@@ -467,6 +467,16 @@ def test_names_that_are_nearly_those_of_the_model(old: Segmenter, name: str, ali
     assert found.notices == (() if alike is None else (said,))
 
 
+def test_made_up_names_are_told() -> None:
+    model = make_segmenter(ways=2)
+    model.class_names = ("crop", "weed")
+    assert new_classes(model, named(third_class(), "class_1")).notices == (
+        "the masks' classes have no names and are called class_1; name them with --classes or in meta.json, and what "
+        "the model knows as it does (crop, weed)",
+    )
+    assert new_classes(model, named(third_class(), "class_2")).notices == ()
+
+
 def test_nothing_new(old: Segmenter) -> None:
     with pytest.raises(UsageError, match=r"knows class_2 already.*--classes"):
         new_classes(old, named(third_class(), "class_2"))
@@ -559,7 +569,12 @@ def test_figures_of_an_extension_by_hand() -> None:
     found = effects(Fixed(("a", "b"), [[1, 2, 0, 1, 0, 1]]), Fixed(("a", "b", "new"), [[1, 3, 3, 3, 0, 3]]), support)
     assert found.iou == {"new": pytest.approx(1 / 4)}  # right at place 3; wrong at 1 and 2; missed at 4
     assert found.lost == pytest.approx(1 / 2)  # of places 0 and 1
-    assert effects(Fixed(("a",), [[0] * 6]), Fixed(("a", "new"), [[0] * 6]), support).lost is None
+    assert found.owner == {"new": ("a", 0.5)}  # place 3
+    assert found.doubts() == []
+    nothing = effects(Fixed(("a",), [[0] * 6]), Fixed(("a", "new"), [[0] * 6]), support)
+    assert (nothing.lost, nothing.owner, nothing.doubts()) == (None, {}, [])
+    for iou, share, doubted in ((0.24, 0.5, True), (0.25, 1.0, False), (0.0, 0.49, False)):
+        assert bool(Effects({"new": iou}, None, {"new": ("a", share)}).doubts()) == doubted
 
 
 def test_parts_are_concatenated_in_order() -> None:

@@ -17,6 +17,7 @@ from distillfss.fit_run import FitRun
 from distillfss.fitting import run_to_the_end
 from distillfss.io.class_names import alike, class_name
 from distillfss.io.labelled import Sample
+from distillfss.io.legend import made_names
 from distillfss.metrics import IGNORE
 from distillfss.model_info import MAX_CLASSES
 from distillfss.models.composite import draws_details, members_of, side_by_side
@@ -82,6 +83,11 @@ def new_classes(model: Segmenter, support: SupportSet, known: Sequence[SupportSe
     fresh = [name for name in names if name not in old and shots[name]]
     if absent:
         notices.append(f"no pixel of {', '.join(absent)} in any mask: not added")
+    if fresh and names == made_names([len(names)]):
+        notices.append(
+            f"the masks' classes have no names and are called {', '.join(fresh)}; name them with --classes or in "
+            f"meta.json, and what the model knows as it does ({', '.join(model.class_names)})"
+        )
     for name in fresh:
         if (meant := alike(name, model.class_names)) is not None:
             notices.append(f"{name} is added as a class of its own; if it is the model's {meant}, name it like that")

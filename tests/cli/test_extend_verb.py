@@ -16,6 +16,7 @@ from test_artifact import make_segmenter
 
 from distillfss import Segmenter
 from distillfss.cli import main
+from distillfss.extension_effects import Effects
 
 
 @pytest.fixture
@@ -78,6 +79,19 @@ def test_add_replace_and_remove(model: Path, support: Path, tmp_path: Path, caps
     pyramid = Segmenter.load(model).parts[1](Segmenter.load(model).parts[0](torch.rand(1, 3, 64, 64) * 255))
     assert torch.equal(logits[0](pyramid)[0][:, 1:], logits[1](pyramid)[0])
     assert Segmenter.load(tmp_path / "one.safetensors")(image).shape == (64, 64)
+
+
+def test_a_new_class_that_the_model_knew_is_doubted(
+    model: Path, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Effects({"rust": 0.0}, None, {"rust": ("class_2", 0.9)})
+    monkeypatch.setattr("distillfss.extension_effects.effects", lambda *_: found)
+    words = [model, support, "--out", tmp_path / "three.safetensors", "--instant", "--overwrite"]
+    said = "90 % of what is annotated as rust was class_2 to the model already; if it is the same, name it like that"
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    assert f"note: {said}" in out.splitlines()
+    assert json.loads(run(capsys, *words, "--json")[1])["notices"] == [said]
 
 
 def test_known_images(model: Path, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.cli.fit import ALONE, STATE_BYTES, training_progress
+from distillfss.cli.running import one_line
 from distillfss.config import FitConfig
 from distillfss.errors import OutputError, UsageError
 from distillfss.notices import NoticeKind
@@ -123,6 +124,7 @@ def command(
                 found = _look(before, after, new, show)
             except KeyboardInterrupt:
                 show.note(f"stopped; {out} is complete")
+    doubts = [] if found is None else found.doubts()
     report = {
         "model": str(out),
         "bytes": out.stat().st_size,
@@ -131,11 +133,11 @@ def command(
         "removed": list(remove),
         "added": [] if new is None else _added(new, found),
         "old_pixels_lost": None if found is None or found.lost is None else round(found.lost, 6),
-        "notices": [] if new is None else [*new.support.notices, *new.notices],
+        "notices": [] if new is None else [*new.support.notices, *new.notices, *doubts],
         "training": None if new is None else after.summary["extended"][-1],
     }
     if not as_json:
-        _print(report, out, new)
+        _print(report, out, new, doubts)
     return report
 
 
@@ -212,7 +214,7 @@ def _added(new: NewClasses, found: Effects | None) -> list[dict[str, Any]]:
     ]
 
 
-def _print(report: dict[str, Any], out: Path, new: NewClasses | None) -> None:
+def _print(report: dict[str, Any], out: Path, new: NewClasses | None, doubts: list[str]) -> None:
     click.echo(f"model      {out} ({options.megabytes(out)})")
     click.echo(f"classes    {', '.join(report['class_names'])}")
     if report["removed"]:
@@ -229,6 +231,8 @@ def _print(report: dict[str, Any], out: Path, new: NewClasses | None) -> None:
             click.echo(f"on these   IoU of {', '.join(known)} (says that it learnt, not how good it is)")
         if report["old_pixels_lost"] is not None:
             click.echo(f"           {100 * report['old_pixels_lost']:.2f} % of what the old classes had there is lost")
+        for doubt in doubts:
+            click.echo(f"note: {one_line(doubt)}")
     click.echo("")
     click.echo("Next, how good it is where you have annotation of all classes:")
     click.echo(f"  {options.shell('evaluate', out)} LABELLED --out REPORT")
