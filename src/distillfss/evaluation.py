@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillfss.class_matching import match_classes
 from distillfss.errors import DataError, UsageError
@@ -243,7 +244,7 @@ def evaluate(
         else:
             truth = table[sample.mask]
             started = time.perf_counter()
-            at_paper_size, at_own_size = segmenter.predict(sample.image, [PAPER_SIZE, truth.shape])
+            at_paper_size, at_own_size = masks_of(segmenter, data, index, sample)
             seconds.append(time.perf_counter() - started)
             paper = confusion(resize_mask(truth, PAPER_SIZE), at_paper_size, len(names))
             own = confusion(truth, at_own_size, len(names))
@@ -257,6 +258,22 @@ def evaluate(
         reason = skipped[0][1] if skipped else "there are none"
         raise DataError(f"not one labelled image can be used: {reason}", cure="Check the folder", path=_folder(data))
     return _summed(names, total, results, skipped, notices, seconds)
+
+
+def masks_of(
+    segmenter: CanPredict, data: Labelled, index: int, sample: Sample
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Of an image at 384×384 and at its own size; by tiles where ``predict`` takes them, shrunk for the former."""
+    from distillfss.formats.as_predicted import mask_by_tiles
+
+    own_size = (sample.image.shape[0], sample.image.shape[1])
+    file = getattr(data, "image_path", None)
+    reading = getattr(data, "reading", (None, None))
+    by_tiles = mask_by_tiles(segmenter, None if file is None else file(index), sample.image, *reading)
+    if by_tiles is not None:
+        return resize_mask(by_tiles, PAPER_SIZE), by_tiles
+    at_paper_size, at_own_size = segmenter.predict(sample.image, [PAPER_SIZE, own_size])
+    return at_paper_size, at_own_size
 
 
 def _match(data: Labelled, names: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:

@@ -141,12 +141,12 @@ class SupportSet:
         faults, legend = list(annotations.faults), annotations.legend.read_as(reading)
         bands_of_a_model = annotations.legend.bands is None and legend.bands is not None
         remarked: list[Drawn] = []
-        read: list[tuple[Pair, Sample]] = []
+        read: list[tuple[Pair, Sample, NDArray[np.bool_] | None]] = []
         notices: list[Notice | str] = [*opening_notices(root, annotations)]
         empty = np.zeros((0, 0), np.uint8)
         for pair in annotations.pairs:
             try:
-                image, drawn, notes = read_pair(pair, legend)
+                image, drawn = read_pair(pair, legend)
             except DataError as fault:
                 faults.append(fault)
             except UsageError as error:
@@ -155,13 +155,17 @@ class SupportSet:
                 cure = "Leave it out, or take a file that has them"
                 faults.append(DataError(f"{error.problem}; the model reads these", cure=cure, path=pair.image))
             else:
-                kept = at_most(image, drawn.mask, MAX_KEPT_PIXELS)
-                read.append((pair, Sample(pair.name, *kept, shrunk=(drawn.mask.size / kept[1].size) ** 0.5)))
+                kept = at_most(image.pixels, drawn.mask, MAX_KEPT_PIXELS)
+                valid = image.valid
+                if valid is not None:
+                    valid = resize_mask(valid.astype(np.uint8), kept[1].shape) > 0
+                read.append((pair, Sample(pair.name, *kept, shrunk=(drawn.mask.size / kept[1].size) ** 0.5), valid))
                 remarked.append(Drawn(empty, drawn.remarks))
-                notices += notes
+                notices += image.notices
         notices += drawing_notices(root, remarked)
-        places, told = [pair.mask for pair, _ in read], [with_image(pair.mask, pair.image) for pair, _ in read]
-        return cls._checked([sample for _, sample in read], places, told, legend, faults, notices, root)
+        places, told = [pair.mask for pair, *_ in read], [with_image(pair.mask, pair.image) for pair, *_ in read]
+        samples, valid_of = [sample for _, sample, _ in read], [valid for *_, valid in read]
+        return cls._checked(samples, valid_of, places, told, legend, faults, notices, root)
 
     @classmethod
     def from_arrays(
@@ -190,12 +194,14 @@ class SupportSet:
                 samples.append(Sample(f"image_{index}", pixels, indices))
         legend = Legend(None if classes is None else foreground_names(classes))
         places = [Path(f"masks[{sample.name.removeprefix('image_')}]") for sample in samples]
-        return cls._checked(samples, places, [str(place) for place in places], legend, faults, [], None)
+        everywhere = [None] * len(samples)
+        return cls._checked(samples, everywhere, places, [str(place) for place in places], legend, faults, [], None)
 
     @classmethod
     def _checked(
         cls,
         samples: list[Sample],
+        valid_of: Sequence[NDArray[np.bool_] | None],
         places: list[Path],
         told: list[str],
         legend: Legend,
@@ -205,7 +211,8 @@ class SupportSet:
     ) -> SupportSet:
         """Settle what the mask values mean and refuse what cannot be learnt.
 
-        ``places`` names the masks' files in errors, ``told`` the masks in notices.
+        ``valid_of`` says where images hold data, ``places`` names the masks' files in errors, ``told`` the masks in
+        notices.
         """
         values = [np.unique(sample.mask).tolist() for sample in samples]
         where = "the masks" if root is None else f"{root}"
@@ -218,7 +225,10 @@ class SupportSet:
             notices.append(f"{where}: {BINARY}")
             for sample in samples:
                 sample.mask[sample.mask == IGNORE] = 1
-            values = [[1 if value == IGNORE else value for value in each] for each in values]
+        for sample, valid in zip(samples, valid_of, strict=True):
+            if valid is not None:
+                sample.mask[~valid] = IGNORE
+        values = [np.unique(sample.mask).tolist() for sample in samples]
         names = legend.names
         if names is None:
             highest = min(max((v for each in values for v in each if v != IGNORE), default=0), MAX_CLASSES)

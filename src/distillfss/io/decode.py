@@ -34,10 +34,14 @@ TURN = {
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """A decoded picture: ``pixels`` uint8 (H, W, 3) RGB, and a remark per thing that had to be converted."""
+    """A decoded picture: ``pixels`` uint8 (H, W, 3) RGB, and a remark per thing that had to be converted.
+
+    ``valid`` (H, W) says where a map holds data; None: everywhere.
+    """
 
     pixels: NDArray[np.uint8]
     remarks: tuple[Notice, ...]
+    valid: NDArray[np.bool_] | None = None
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distillfss.errors import DataError
 from distillfss.io.annotations import AUTO, Annotations, read_annotations
 from distillfss.io.annotations.drawing import sentences
-from distillfss.io.decode import read_image
+from distillfss.io.decode import DecodedImage, read_image
 from distillfss.io.faults import raise_faults
 from distillfss.io.legend import META, Legend, foreground_names, is_binary, made_names, unnamed_value
 from distillfss.io.masks import IGNORE
@@ -169,6 +169,11 @@ class LabelledFolder(Sequence[Sample]):
                 path=self.root,
             )
 
+    @property
+    def reading(self) -> tuple[tuple[int, ...] | None, tuple[float, float] | None]:
+        """Bands and range of its maps and scans."""
+        return self._legend.bands, self._legend.value_range
+
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image
 
@@ -182,15 +187,17 @@ class LabelledFolder(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # no slices: they would read every file
         """Read a pair. Raises ``DataError`` if a file is bad, the sizes differ or a mask value has no name."""
         pair = self._pairs[index]
-        image, drawn, _ = read_pair(pair, self._legend)
+        image, drawn = read_pair(pair, self._legend)
         mask = drawn.mask
         names, binary = self._meaning
         if binary:
             mask[mask == IGNORE] = 1
+        if image.valid is not None:
+            mask[~image.valid] = IGNORE
         fault = unnamed_value(np.unique(mask).tolist(), names, pair.mask)
         if fault is not None:
             raise fault
-        return Sample(pair.name, image, mask)
+        return Sample(pair.name, image.pixels, mask)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Pixels (H, W, 3) of an image, read as ``meta.json`` says, without its mask. Raises ``DataError``."""
@@ -249,11 +256,14 @@ def drawing_notices(root: Path, drawn: Iterable[Drawn]) -> list[str]:
     return [f"{root}: {sentence}" for sentence in sentences(remarks, images)]
 
 
-def read_pair(pair: Pair, legend: Legend) -> tuple[NDArray[np.uint8], Drawn, tuple[str, ...]]:
-    """Image (H, W, 3), raw mask (H, W), notices. Raises ``DataError`` if a file is bad or the sizes differ."""
+def read_pair(pair: Pair, legend: Legend) -> tuple[DecodedImage, Drawn]:
+    """Image, and its mask as drawn. Raises ``DataError`` if a file is bad or the sizes differ.
+
+    Where the image holds no data the mask says nothing, whatever is drawn there; but first 255 has to be settled.
+    """
     image, drawn = read_image(pair.image, legend.bands, legend.value_range), _drawn(pair)
     check_sizes(image.pixels, drawn.mask, pair.mask)
-    return image.pixels, drawn, image.notices
+    return image, drawn
 
 
 def _drawn(pair: Pair) -> Drawn:

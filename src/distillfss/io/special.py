@@ -13,8 +13,10 @@ from distillfss.io.kinds import Kind, kind_of, tiff_layout
 from distillfss.notices import Notice
 
 Range = tuple[float, float]
-Reader = Callable[[Path, Sequence[int] | None, Range | None], tuple[NDArray[np.uint8], tuple[Notice, ...]]]
-"""A file, bands and range of values to (H, W, 3) uint8 RGB and notices."""
+Pixels = tuple[NDArray[np.uint8], tuple[Notice, ...], NDArray[np.bool_] | None]
+"""(H, W, 3) uint8 RGB, notices, and (H, W) where there is data; None: everywhere."""
+Reader = Callable[[Path, Sequence[int] | None, Range | None], Pixels]
+"""Of a file, bands and range of values."""
 
 
 def special_reader(path: Path) -> Reader | None:
@@ -74,18 +76,14 @@ def bands_and_range(told: Any) -> tuple[tuple[int, ...] | None, Range | None]:
         return None, None
 
 
-def _raster(
-    path: Path, bands: Sequence[int] | None, value_range: Range | None
-) -> tuple[NDArray[np.uint8], tuple[Notice, ...]]:
+def _raster(path: Path, bands: Sequence[int] | None, value_range: Range | None) -> Pixels:
     from distillfss.io.geo import read_raster
 
-    pixels, _, notices = read_raster(path, bands, value_range)
-    return pixels, notices
+    pixels, valid, notices = read_raster(path, bands, value_range)
+    return pixels, notices, valid
 
 
-def _dicom(
-    path: Path, bands: Sequence[int] | None, value_range: Range | None
-) -> tuple[NDArray[np.uint8], tuple[Notice, ...]]:
+def _dicom(path: Path, bands: Sequence[int] | None, value_range: Range | None) -> Pixels:
     from distillfss.io.dicom import read_dicom
 
-    return read_dicom(path, value_range)
+    return *read_dicom(path, value_range), None

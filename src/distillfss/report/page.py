@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distillfss import __version__
-from distillfss.evaluation import CanPredict, Evaluation, ImageResult, Labelled
+from distillfss.evaluation import CanPredict, Evaluation, ImageResult, Labelled, masks_of
 from distillfss.metrics import Scores
 from distillfss.report.overlay import (
     ERROR_COLOURS,
@@ -63,7 +63,7 @@ def comparison(data: Labelled, segmenter: CanPredict, result: ImageResult, table
     """
     sample = data[result.index]
     truth = table[sample.mask]
-    predicted = segmenter.predict(sample.image, [truth.shape])[0]
+    predicted = masks_of(segmenter, data, result.index, sample)[1]
     shown, shown_truth = for_display(sample.image), mask_for_display(truth)
     shown_mask = mask_for_display(predicted)
     name = result.name
