@@ -276,6 +276,17 @@ def test_folders_within_folders_are_named(folder: Path) -> None:
     assert "such as site0_STEM.png" in found.cure
 
 
+@pytest.mark.parametrize(("part", "called"), [("images", "Images"), ("images", "img"), ("masks", "Labels")])
+def test_folders_of_other_names_are_pointed_out(part: str, called: str, folder: Path) -> None:
+    (folder / part).rename(folder / called)
+    found = refused(folder)
+    assert found.problem == f"has no folder {part}/"
+    assert found.cure.startswith(f"Rename {called}/ to {part}/, if that is it. Put the images into images/")
+    for path in (folder / called).iterdir():
+        path.unlink()
+    assert refused(folder).cure.startswith("Put the images into images/")
+
+
 def test_missing_folders(folder: Path, tmp_path: Path) -> None:
     assert "no such folder" in refused(tmp_path / "missing").problem
     assert "is a file, not a folder" in refused(folder / "meta.json").problem

@@ -19,6 +19,11 @@ _LAYOUT = (
     "of other annotation formats, say which (--format)"
 )
 
+_OTHER_NAMES = {
+    "images": ("image", "img", "imgs", "imagery", "photos", "pictures"),
+    "masks": ("mask", "labels", "label", "annotations", "gt", "groundtruth", "ground_truth", "segmentation"),
+}
+
 _NO_MASK = (
     "Add the mask (all 0 if nothing is to be found in the image), or move the image to another folder, "
     "from which fit can learn too (--unlabeled FOLDER)"
@@ -111,6 +116,8 @@ def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tu
         if not _is_folder(part):
             inside = folder.name in ("images", "masks") and _is_folder(folder.parent / "masks")
             cure = "Give the folder above, which holds images/ and masks/" if inside else _LAYOUT
+            if (other := _called_otherwise(folder, part.name)) is not None:
+                cure = f"Rename {other}/ to {part.name}/, if that is it. {_LAYOUT}"
             raise DataError(f"has no folder {part.name}/", cure=cure, path=folder)
     pictures, drawn = pictures_in(images_folder), pictures_in(masks_folder)
     for part, found in ((images_folder, pictures), (masks_folder, drawn)):
@@ -153,6 +160,13 @@ def _no_image(mask: Path, images_folder: Path) -> DataError:
         problem = f"its image images/{others[0]} is of a format that is not read"
         return DataError(problem, cure=f"Convert images/{others[0]} to PNG or JPEG", path=mask)
     return DataError("has no image of the same name in images/", cure="Add the image, or remove the mask", path=mask)
+
+
+def _called_otherwise(folder: Path, name: str) -> str | None:
+    """A folder that may be meant: of this name in capitals, or of one that others use."""
+    names = (name, *_OTHER_NAMES.get(name, ()))
+    there = sorted(path.name for path in folder.iterdir() if path.name != name and path.is_dir())
+    return next((each for each in there if each.casefold() in names and pictures_in(folder / each)), None)
 
 
 def _no_pictures(folder: Path) -> DataError:
