@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -165,8 +166,10 @@ def _no_image(mask: Path, images_folder: Path) -> DataError:
 def _called_otherwise(folder: Path, name: str) -> str | None:
     """A folder that may be meant: of this name in capitals, or of one that others use."""
     names = (name, *_OTHER_NAMES.get(name, ()))
-    there = sorted(path.name for path in folder.iterdir() if path.name != name and path.is_dir())
-    return next((each for each in there if each.casefold() in names and pictures_in(folder / each)), None)
+    with contextlib.suppress(OSError, DataError):  # of a folder that cannot be listed nothing is to be said here
+        there = sorted(path.name for path in folder.iterdir() if path.name != name and path.is_dir())
+        return next((each for each in there if each.casefold() in names and pictures_in(folder / each)), None)
+    return None
 
 
 def _no_pictures(folder: Path) -> DataError:
