@@ -255,6 +255,22 @@ def test_repair_writes_a_new_folder_that_can_be_fitted_and_leaves_the_old_one(tm
         fix(report, out)
 
 
+def test_repair_leaves_no_stray_pixels(tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d", 2)
+    image = np.asarray(Image.open(folder / "images" / "p00.png"))
+    clean = np.zeros((HEIGHT, WIDTH), np.uint8)
+    clean[40:100, 30:130] = 1
+    mask = clean.copy()
+    mask[35:37, 80] = mask[38, 80] = 1  # the lower one lies between the upper ones and the object
+    save(folder, "p00", image, mask)
+    report = check(folder)
+    assert [each.problem for each in report.findings] == ["2 stray pixels: specks or pinholes"]
+    fixed = fix(report, tmp_path / "new")
+    assert fixed.changed == [("p00", "3 stray pixels taken away")]
+    assert found(tmp_path / "new") == {}
+    np.testing.assert_array_equal(read_mask(tmp_path / "new" / "masks" / "p00.png"), clean)
+
+
 def test_other_formats_are_checked_and_converted(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     for seed in range(4):

@@ -10,6 +10,7 @@ from distillfss.checking.shapes import (
     SPECK_AT,
     box_sums,
     boxes_of,
+    cleaned,
     isolated,
     solid_counts,
     specks,
@@ -82,6 +83,27 @@ def test_where_all_is_tiny_nothing_is_stray() -> None:
     mask = np.zeros((200, 200), np.uint8)
     mask[10:190:12, 10:190:12] = 1
     assert not specks(mask).any()
+
+
+def test_a_speck_beside_another_is_taken_away_as_well() -> None:
+    clean = np.zeros((400, 520), np.uint8)
+    clean[40:360, 50:300] = 1
+    dirty = clean.copy()
+    dirty[35:37, 100] = dirty[38, 100] = 1  # the lower one lies between the upper ones and the object
+    once = without_specks(dirty, specks(dirty))
+    assert np.argwhere(once != clean).tolist() == [[38, 100]]
+    np.testing.assert_array_equal(cleaned(dirty), clean)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cleaning_ends_where_pixels_are_strewn_all_over(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = np.zeros((300, 300), np.uint8)
+    mask[50:250, 50:250], mask[120:180, 120:280] = 1, 2
+    strewn = random.random(mask.shape) < 0.003
+    mask[strewn] = random.choice(np.array([0, 1, 2, 255], np.uint8), int(strewn.sum()))
+    assert specks(mask).any()
+    assert not specks(cleaned(mask)).any()
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -15,7 +15,7 @@ from distillfss.checking.findings import ERROR, Finding
 from distillfss.checking.folder import Inspection
 from distillfss.checking.inspecting import Look, fitted, raw_mask
 from distillfss.checking.report import Report
-from distillfss.checking.shapes import specks, without_specks
+from distillfss.checking.shapes import cleaned
 from distillfss.errors import DataError, OutputError
 from distillfss.io.decode import read_image
 from distillfss.io.files import atomic_write
@@ -137,10 +137,10 @@ def _write(look: Look, folder: Inspection, fixed: Fixed, one_colour: bool) -> No
     changes = [_change(each) for each in look.findings if each.fixable and each.kind != "stray-pixels"]
     if raw.colours and one_colour:
         changes.append(f"the colour became the class {folder.names[0]}")
-    stray = specks(mask)
-    if stray.any():
-        mask = without_specks(mask, stray)
-        changes.append(f"{int(stray.sum())} stray pixels taken away")
+    clean = cleaned(mask)
+    if (stray := int((clean != mask).sum())) > 0:
+        mask = clean
+        changes.append(f"{stray} stray pixel{'s' * (stray != 1)} taken away")
     if folder.binary:
         mask = _binary(mask)
         changes.append(f"255 became 1, the class {folder.names[0]}")

@@ -83,6 +83,17 @@ def without_specks(mask: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray
     return cleaned
 
 
+def cleaned(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The mask without specks.
+
+    They are taken away until none is left: one beside another is alone only after that has gone. Every round leaves
+    fewer connected parts, so there is a last one.
+    """
+    while (stray := specks(mask)).any():
+        mask = without_specks(mask, stray)
+    return mask
+
+
 def thin(mask: NDArray[np.uint8], size: int) -> dict[int, tuple[int, int]]:
     """By class: (pixels in parts thinner than two cells, all pixels), counted at the working resolution."""
     seen = resize_mask(mask, working_size(mask.shape[0], mask.shape[1], size))
