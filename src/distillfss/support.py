@@ -38,6 +38,8 @@ from distillfss.io.legend import (
     foreground_names,
     is_binary,
     made_names,
+    nothing_marked,
+    too_many,
     unnamed_value,
     without_foreground,
 )
@@ -237,19 +239,11 @@ class SupportSet:
         found = (unnamed_value(each, names, place, made=made) for each, place in zip(values, places, strict=True))
         raise_faults([*faults, *(fault for fault in found if fault is not None)])
 
-        if len(names) > MAX_CLASSES:
-            raise DataError(
-                f"{len(names)} classes are named, the limit is {MAX_CLASSES}", cure="Fit several models", path=root
-            )
+        unlearnable = too_many(names, root) or nothing_marked(values, root)
+        if unlearnable is not None:
+            raise unlearnable
         notices += [f"{where}: {problem}; {_lower(cure)}" for problem, cure in perhaps_one(names)]
-        present = {value for each in values for value in each} - {0, IGNORE}
-        if not present:
-            hint = " (255 means ignore here)" if any(IGNORE in each for each in values) else ""
-            raise DataError(
-                f"no mask of the whole support set holds any foreground{hint}",
-                cure="Annotate at least one image: background 0, first class 1",
-                path=root,
-            )
+        present = {value for each in values for value in each}
         absent = [name for value, name in enumerate(names, start=1) if value not in present]
         if absent:
             # Left out, it would renumber the classes after it; kept, the numbers in every mask keep their meaning.

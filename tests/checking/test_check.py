@@ -19,7 +19,7 @@ from rasterio.transform import from_origin
 from distillfss.checking import KINDS, check
 from distillfss.checking.fixing import CHANGES, fix
 from distillfss.checking.turning import as_stored
-from distillfss.errors import OutputError
+from distillfss.errors import DataError, OutputError
 from distillfss.io.masks import read_mask
 from distillfss.support import SupportSet
 
@@ -182,6 +182,61 @@ def test_255_that_may_mean_two_things(tmp_path: Path) -> None:
     fixed = fix(report, tmp_path / "new")
     assert fixed.written == 5
     np.testing.assert_array_equal(read_mask(tmp_path / "new" / "masks" / "p00.png"), picture(0)[1])
+
+
+def nothing_drawn(folder: Path) -> Path:
+    for seed in range(2):
+        save(folder, f"p{seed}", picture(seed)[0], np.zeros((HEIGHT, WIDTH), np.uint8))
+    return folder
+
+
+def white(folder: Path) -> Path:
+    for seed in range(2):
+        save(folder, f"p{seed}", picture(seed)[0], picture(seed)[1] * 255)
+    return folder
+
+
+def coco_without_objects(folder: Path) -> Path:
+    folder.mkdir()
+    Image.fromarray(picture(0)[0]).save(folder / "p0.png")
+    image = {"id": 1, "file_name": "p0.png", "width": WIDTH, "height": HEIGHT}
+    categories = [{"id": 1, "name": "disc"}]
+    (folder / "a.json").write_text(json.dumps({"images": [image], "annotations": [], "categories": categories}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "classes", "problem"),
+    [
+        (nothing_drawn, None, "no mask of the whole support set holds any foreground"),
+        (white, ["disc", "ring"], "no mask of the whole support set holds any foreground (255 means ignore here)"),
+        (coco_without_objects, None, "no mask of the whole support set holds any foreground"),
+        (sound, [f"c{number}" for number in range(21)], "21 classes are named, the limit is 20"),
+    ],
+)
+def test_what_a_fit_refuses_is_an_error(
+    make: Callable[[Path], Path], classes: list[str] | None, problem: str, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "d")
+    with pytest.raises(DataError) as refused:
+        SupportSet.from_folder(folder, classes)
+    report = check(folder, classes=classes)
+    (finding,) = (each for each in report.findings if each.severity == "error")
+    assert (finding.kind, finding.problem) == ("unlearnable", problem)
+    assert (finding.file, finding.problem, finding.cure) == (
+        refused.value.path,
+        refused.value.problem,
+        refused.value.cure,
+    )
+    assert check(
+        sound(tmp_path / "s", 3, first=20), folder, classes=classes and classes[:2]
+    ).ok  # to test on it is fine
+
+
+def test_what_cannot_be_read_may_hold_foreground(tmp_path: Path) -> None:
+    folder = nothing_drawn(tmp_path / "d")
+    (folder / "masks" / "p1.png").write_bytes(b"no picture")
+    assert [each.kind for each in check(folder).findings if each.severity == "error"] == ["unreadable"]
 
 
 def test_pictures_that_are_there_twice(tmp_path: Path) -> None:

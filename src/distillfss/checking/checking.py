@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distillfss.checking.duplicates import repeated
 from distillfss.checking.findings import KINDS, Finding
-from distillfss.checking.folder import inspect
+from distillfss.checking.folder import inspect, unlearnable
 from distillfss.checking.report import Report
 from distillfss.io.annotations import AUTO
 from distillfss.same_pictures import small_picture
@@ -53,6 +53,7 @@ def check(
     if test is not None:
         other = inspect(Path(test), classes, format, size, small_picture, lambda i, n: tell("looking at tests", i, n))
     tell("comparing", 0, 0)
+    support.findings += unlearnable(support)  # test images may show nothing
     found = [*support.findings, *([] if other is None else other.findings)]
     found += repeated(support.looks, [] if other is None else other.looks)
     order = list(KINDS)

@@ -56,6 +56,7 @@ KINDS: dict[str, Kind] = {
     ),
     "lossy-mask": Kind(ERROR, "masks saved as JPEG or WebP", "Compression changes values, most of all along outlines."),
     "ambiguous-255": Kind(ERROR, "255 may mean two things", "Foreground in some masks, pixels to ignore in others?"),
+    "unlearnable": Kind(ERROR, "nothing a model can learn", "No foreground at all, or more classes than a model has."),
     "leak": Kind(
         ERROR,
         "test images that are in the support",

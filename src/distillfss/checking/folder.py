@@ -14,7 +14,16 @@ from distillfss.checking.inspecting import Look, Shrink, class_counts, look_at
 from distillfss.errors import DataError
 from distillfss.io.annotations import Annotations, read_annotations
 from distillfss.io.class_names import perhaps_one
-from distillfss.io.legend import MAX_CLASSES, META, is_binary, made_names, unnamed_value, without_foreground
+from distillfss.io.legend import (
+    MAX_CLASSES,
+    META,
+    is_binary,
+    made_names,
+    nothing_marked,
+    too_many,
+    unnamed_value,
+    without_foreground,
+)
 from distillfss.io.masks import IGNORE
 
 Tell = Callable[[int, int], None]
@@ -62,6 +71,11 @@ class Inspection:
             }
             for value, name in enumerate(self.names, start=1)
         ]
+
+    def refused(self, looks: Sequence[Look]) -> DataError | None:
+        """Why a fit to these pairs is refused, sound as each may be; None if it is not."""
+        values = [[1 if self.binary and value == IGNORE else value for value in look.values] for look in looks]
+        return too_many(self.names, self.root) or nothing_marked(values, self.root)
 
 
 def inspect(
@@ -140,6 +154,15 @@ def _of_values(look: Look, folder: Inspection) -> list[Finding]:
     if any(value and (value != IGNORE or folder.binary) for value in look.values):
         return []
     return [Finding("empty-mask", mask, *without_foreground(look.values), look.pair.image)]
+
+
+def unlearnable(folder: Inspection) -> list[Finding]:
+    """What keeps a fit to the whole folder from starting; masks that cannot be read may hold what is missing."""
+    if folder.annotations.faults or any(look.counts is None for look in folder.looks):
+        fault = too_many(folder.names, folder.root)
+    else:
+        fault = folder.refused(folder.looks)
+    return [] if fault is None else [from_fault(fault, "unlearnable", folder.root)]
 
 
 def _depths(looks: Sequence[Look], root: Path) -> list[Finding]:

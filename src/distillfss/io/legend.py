@@ -216,6 +216,27 @@ def unnamed_value(
     return DataError(f"mask value{plural} {listed} without a class name", cure=cure, path=path)
 
 
+def too_many(names: Sequence[str], path: Path | None) -> DataError | None:
+    """The fault of more classes than a model can have; None if there are not."""
+    if len(names) <= MAX_CLASSES:
+        return None
+    problem = f"{len(names)} classes are named, the limit is {MAX_CLASSES}"
+    return DataError(problem, cure="Fit several models", path=path)
+
+
+def nothing_marked(value_sets: Iterable[Iterable[int]], path: Path | None) -> DataError | None:
+    """The fault of masks that hold no foreground, all together, once it is settled what 255 means; None if they do."""
+    present = {value for values in value_sets for value in values}
+    if present - {0, IGNORE}:
+        return None
+    hint = " (255 means ignore here)" if IGNORE in present else ""
+    return DataError(
+        f"no mask of the whole support set holds any foreground{hint}",
+        cure="Annotate at least one image: background 0, first class 1",
+        path=path,
+    )
+
+
 def is_background(name: str) -> bool:
     """Whether this is what annotation tools call the background."""
     return name.strip("_ ").casefold() == "background"
