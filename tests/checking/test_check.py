@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 from rasterio.transform import from_origin
 
 from distillfss.checking import KINDS, check
-from distillfss.checking.fixing import CHANGES, fix
+from distillfss.checking.fixing import CHANGES, UNDECIDED, fix
 from distillfss.checking.turning import as_stored
 from distillfss.errors import DataError, OutputError
 from distillfss.io.masks import read_mask
@@ -173,7 +173,11 @@ def test_255_that_may_mean_two_things(tmp_path: Path) -> None:
     for name in ("p00", "p01", "p02"):
         resave(folder, name, lambda mask: mask * 255)
     report = check(folder)
-    assert [each.kind for each in report.findings if each.severity == "error"] == ["ambiguous-255"]
+    assert [each.kind for each in report.findings] == ["ambiguous-255"]
+    fixed = fix(report, tmp_path / "decided")
+    assert fixed.left_out == [(name, UNDECIDED) for name in ("p00", "p01", "p02")]
+    assert {path.stem for path in (tmp_path / "decided" / "masks").iterdir()} == {"p03", "p04"}
+    assert check(tmp_path / "decided").ok
     for name in ("p03", "p04"):
         resave(folder, name, lambda mask: mask * 255)
     report = check(folder)
@@ -182,6 +186,39 @@ def test_255_that_may_mean_two_things(tmp_path: Path) -> None:
     fixed = fix(report, tmp_path / "new")
     assert fixed.written == 5
     np.testing.assert_array_equal(read_mask(tmp_path / "new" / "masks" / "p00.png"), picture(0)[1])
+
+
+def test_classes_beside_255_that_may_mean_two_things_are_classes(tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d", 5)
+    (folder / "meta.json").unlink()
+    for name in ("p00", "p01", "p02"):
+        resave(folder, name, lambda mask: mask * 255)
+    resave(folder, "p03", lambda mask: mask * 2)
+    half = np.arange(WIDTH) < WIDTH // 2
+    resave(folder, "p04", lambda mask: np.where((mask > 0) & half, 255, mask).astype(np.uint8))  # of these, too
+    report = check(folder)
+    assert [(each.kind, each.file.name) for each in report.findings if each.severity == "error"] == [
+        ("ambiguous-255", "p00.png")
+    ]
+    assert report.support.names == ("class_1", "class_2")
+    assert [name for name, _ in fix(report, tmp_path / "new").left_out] == ["p00", "p01", "p02", "p04"]
+
+
+def test_a_repair_that_leaves_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d", 3)
+    for name in ("p00", "p01", "p02"):
+        resave(folder, name, lambda mask: mask * 4)
+    with pytest.raises(
+        DataError, match="nothing in it could be repaired, with 3 files left out, such as p00: "
+    ) as none:
+        fix(check(folder), tmp_path / "new")
+    assert none.value.path == folder
+    resave(folder, "p01", np.zeros_like)
+    with pytest.raises(DataError, match="no mask of the whole support set holds any foreground, with 2 files left out"):
+        fix(check(folder), tmp_path / "new")
+    with pytest.raises(DataError, match=r"holds any foreground \(255 means ignore here\)\. .*nothing was written"):
+        fix(check(white(tmp_path / "w"), classes=["disc", "ring"]), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def nothing_drawn(folder: Path) -> Path:

@@ -21,8 +21,10 @@ from distillfss.io.decode import read_image
 from distillfss.io.files import atomic_write
 from distillfss.io.legend import META
 from distillfss.io.masks import IGNORE, write_mask
+from distillfss.wording import counted
 
 CHANGES = "changes.json"
+UNDECIDED = "holds 255, of which nobody knows whether it is foreground or to be ignored"
 
 
 @dataclass(eq=False)
@@ -63,33 +65,20 @@ def fix(report: Report, out: Path) -> Fixed:
     ------
     OutputError
         It exists and is not empty, or cannot be written.
+    DataError
+        Nothing can be repaired, or what can be left nothing to learn from. Nothing is written.
     """
     folder, fixed = report.support, Fixed(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError("exists already and is not empty", cure="Name a new folder", path=out)
     one_colour = _one_colour(folder)
-    copies = {
-        finding.image: finding for finding in report.findings if finding.kind == "near-duplicate" and finding.fixable
-    }
-    by_image: dict[Path | None, list[Finding]] = {}
-    for finding in report.findings:
-        by_image.setdefault(finding.image, []).append(finding)
+    kept, fixed.left_out = _sorted_out(report, one_colour)
+    _refuse_useless(folder, kept, fixed.left_out)
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
         (out / "masks").mkdir(exist_ok=True)
-        for look in folder.looks:
-            own = by_image.get(look.pair.image, [])
-            blocking = [each for each in own if _blocks(each, one_colour)]
-            if look.pair.image in copies:
-                fixed.left_out.append((look.pair.name, copies[look.pair.image].problem))
-            elif look.small is None or look.counts is None or blocking:
-                fixed.left_out.append((look.pair.name, _reason(look, blocking)))
-            else:
-                _write(look, folder, fixed, one_colour)
-        for finding in report.findings:
-            alone = finding.image is None and finding.kind in ("unpaired", "annotation")
-            if alone and finding.file.is_relative_to(folder.root):
-                fixed.left_out.append((finding.file.name, finding.problem))
+        for look in kept:
+            _write(look, folder, fixed, one_colour)
         legend = folder.annotations.legend
         reading = {"bands": legend.bands, "range": legend.value_range}
         meta = {
@@ -103,6 +92,45 @@ def fix(report: Report, out: Path) -> Fixed:
         raise OutputError(f"could not be written ({exc.strerror})", cure="Check the disk", path=out) from exc
     report.fixed = fixed
     return fixed
+
+
+def _sorted_out(report: Report, one_colour: bool) -> tuple[list[Look], list[tuple[str, str]]]:
+    """The pairs that a repaired copy can have, and what is left out and why."""
+    folder, kept, left = report.support, [], []
+    copies = {
+        finding.image: finding for finding in report.findings if finding.kind == "near-duplicate" and finding.fixable
+    }
+    by_image: dict[Path | None, list[Finding]] = {}
+    for finding in report.findings:
+        by_image.setdefault(finding.image, []).append(finding)
+    for look in folder.looks:
+        own = by_image.get(look.pair.image, [])
+        blocking = [each for each in own if _blocks(each, one_colour)]
+        if look.pair.image in copies:
+            left.append((look.pair.name, copies[look.pair.image].problem))
+        elif look.small is None or look.counts is None or blocking:
+            left.append((look.pair.name, _reason(look, blocking)))
+        elif folder.undecided and IGNORE in look.values:
+            left.append((look.pair.name, UNDECIDED))
+        else:
+            kept.append(look)
+    for finding in report.findings:
+        alone = finding.image is None and finding.kind in ("unpaired", "annotation")
+        if alone and finding.file.is_relative_to(folder.root):
+            left.append((finding.file.name, finding.problem))
+    return kept, left
+
+
+def _refuse_useless(folder: Inspection, kept: list[Look], left: list[tuple[str, str]]) -> None:
+    """A copy that is empty, or that a fit would refuse, is no repair."""
+    missing = f", with {counted(len(left), 'file')} left out, such as {': '.join(left[0])}" if left else ""
+    if not kept:
+        cure = "Do what check says of every file; nothing was written"
+        raise DataError(f"nothing in it could be repaired{missing}", cure=cure, path=folder.root)
+    fault = folder.refused(kept)
+    if fault is not None:
+        problem = f"a repaired copy could not be fitted: {fault.problem}{missing}"
+        raise DataError(problem, cure=f"{fault.cure}; nothing was written", path=folder.root)
 
 
 def _one_colour(folder: Inspection) -> bool:
@@ -140,7 +168,7 @@ def _write(look: Look, folder: Inspection, fixed: Fixed, one_colour: bool) -> No
     clean = cleaned(mask)
     if (stray := int((clean != mask).sum())) > 0:
         mask = clean
-        changes.append(f"{stray} stray pixel{'s' * (stray != 1)} taken away")
+        changes.append(f"{counted(stray, 'stray pixel')} taken away")
     if folder.binary:
         mask = _binary(mask)
         changes.append(f"255 became 1, the class {folder.names[0]}")

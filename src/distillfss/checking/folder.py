@@ -44,6 +44,8 @@ class Inspection:
         Foreground classes; made up where nobody named them.
     binary
         Whether 255 is the one class.
+    undecided
+        Whether 255 may as well be the class as be there to be ignored.
     shots, pixels
         Images and pixels by mask value (1 is the first class).
     findings
@@ -55,6 +57,7 @@ class Inspection:
     looks: list[Look]
     names: tuple[str, ...]
     binary: bool
+    undecided: bool
     shots: Counter[int]
     pixels: Counter[int]
     findings: list[Finding]
@@ -104,7 +107,17 @@ def inspect(
         findings += look.findings
     findings += more
     shots, pixels = class_counts(looks, binary)
-    inspection = Inspection(root, annotations, looks, names, binary, shots, pixels, findings)
+    inspection = Inspection(
+        root=root,
+        annotations=annotations,
+        looks=looks,
+        names=names,
+        binary=binary,
+        undecided=any(each.kind == "ambiguous-255" for each in more),
+        shots=shots,
+        pixels=pixels,
+        findings=findings,
+    )
     for look in looks:
         findings += _of_values(look, inspection)
     findings += [*_depths(looks, root), *_classes(inspection), *_too_small(inspection)]
@@ -121,16 +134,17 @@ def _meaning(
     """Class names, whether 255 is the class, and the finding where that cannot be told."""
     legend = annotations.legend
     sound = [look for look in looks if look.counts is not None and not look.colours and not look.guessed]
+    found = []
     try:
         binary = is_binary([look.values for look in sound], legend, [look.pair.mask for look in sound])
     except DataError as fault:
-        return legend.names or made_names([1]), False, [from_fault(fault, "ambiguous-255", root)]
+        binary, found = False, [from_fault(fault, "ambiguous-255", root)]
     if legend.names is not None:
-        return legend.names, binary, []
+        return legend.names, binary, found
     highest = max((value for look in sound for value in look.values if value != IGNORE), default=0)
     if binary or not highest:
-        return made_names([1]), binary, []
-    return made_names([min(highest, MAX_CLASSES)]), binary, []
+        return made_names([1]), binary, found
+    return made_names([min(highest, MAX_CLASSES)]), binary, found
 
 
 def _take_back(look: Look) -> None:
@@ -151,7 +165,7 @@ def _of_values(look: Look, folder: Inspection) -> list[Finding]:
     fault = unnamed_value(look.values, folder.names, mask, made=folder.annotations.legend.names is None)
     if fault is not None and not look.colours:
         return [from_fault(fault, "unknown-class", mask, look.pair.image)]
-    if any(value and (value != IGNORE or folder.binary) for value in look.values):
+    if any(value and (value != IGNORE or folder.binary or folder.undecided) for value in look.values):
         return []
     return [Finding("empty-mask", mask, *without_foreground(look.values), look.pair.image)]
 

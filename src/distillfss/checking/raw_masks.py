@@ -16,6 +16,7 @@ from distillfss.io.decode import load_upright
 from distillfss.io.legend import MAX_CLASSES
 from distillfss.io.masks import IGNORE, read_mask
 from distillfss.io.opening import decoding, open_picture
+from distillfss.wording import counted
 
 LOSSY_SPREAD = 12
 """Channels of a grey picture saved as JPEG differ by no more than this."""
@@ -83,7 +84,7 @@ def _other(fault: DataError, path: Path, image: Path, named: int | None) -> RawM
         cure = "Write the colours' names into palette.json, or save class indices"
         if lossy:
             return RawMask(None, [Finding("lossy-mask", path, fault.problem, fault.cure, image)])
-        finding = Finding("colour-mask", path, f"has {_count(len(present), 'colour')}", cure, image)
+        finding = Finding("colour-mask", path, f"has {counted(len(present), 'colour')}", cure, image)
         if len(present) > MOST_COLOURS:
             problem = f"has {len(present)} colours, most of them between those of classes"
             return RawMask(None, [Finding("colour-mask", path, problem, fault.cure, image)])
@@ -142,7 +143,3 @@ def _meant(counts: NDArray[np.int64], solid: NDArray[np.int64], highest: int) ->
     if close or any(highest < value < IGNORE for value in chosen):
         return None
     return np.array(sorted(chosen))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -53,7 +53,8 @@ def command(
 ) -> dict[str, Any]:
     """Find every fault of a FOLDER of annotated images, in any annotation format, and say what to do about each.
 
-    Exit code 0 if there are no errors (warnings may be), 3 if there are; with --fix, 3 if something had to be left out.
+    Exit code 0 if there are no errors (warnings may be), 3 if there are; with --fix, 3 if something had to be left out,
+    or everything, in which case no copy is written.
     """
     names = options.split_names(classes)
     if out is not None and not fix:
