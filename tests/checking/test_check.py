@@ -312,6 +312,27 @@ def test_pictures_that_leaked_into_the_test(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_wrong_with_the_test_images_is_not_repaired(tmp_path: Path) -> None:
+    folder, test = sound(tmp_path / "d", 3), sound(tmp_path / "t", 2, first=30)
+    speck = np.zeros((HEIGHT, WIDTH), np.uint8)
+    speck[3, 4:6] = 1
+    resave(folder, "p01", lambda mask: mask | speck)
+    for name in ("p30", "p31"):
+        resave(test, name, lambda mask: mask | speck)
+    report = check(folder, test)
+    assert [(each.file, each.fixable, each.cure) for each in report.findings] == [
+        (folder / "masks" / "p01.png", True, "Look at them; --fix takes them away"),
+        *(
+            (test / "masks" / name, False, f"Look at them; --fix takes them away (check {test} by itself)")
+            for name in ("p30.png", "p31.png")
+        ),
+    ]
+    row = report.to_dict()["kinds"]["stray-pixels"]
+    assert (row["count"], row["fixable"]) == (3, 1)
+    resave(folder, "p01", lambda mask: np.asarray(Image.fromarray(mask).resize((80, 60), Image.Resampling.NEAREST)))
+    assert fix(check(folder, folder), tmp_path / "new").left_out == []
+
+
 def test_repair_writes_a_new_folder_that_can_be_fitted_and_leaves_the_old_one(tmp_path: Path) -> None:
     folder = sound(tmp_path / "d", 9)
     truth = {seed: picture(seed)[1] for seed in range(9)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from distillfss.checking.duplicates import repeated
@@ -52,6 +53,7 @@ def check(
     other = None
     if test is not None:
         other = inspect(Path(test), classes, format, size, small_picture, lambda i, n: tell("looking at tests", i, n))
+        other.findings = [_left_alone(each, other.root) for each in other.findings]
     tell("comparing", 0, 0)
     support.findings += unlearnable(support)  # test images may show nothing
     found = [*support.findings, *([] if other is None else other.findings)]
@@ -62,3 +64,10 @@ def check(
         return order.index(finding.kind), str(finding.file), finding.problem
 
     return Report(support, other, sorted(found, key=place), time.perf_counter() - started)
+
+
+def _left_alone(finding: Finding, root: Path) -> Finding:
+    """A finding among the test images, of which no repaired copy is written."""
+    if not finding.fixable:
+        return finding
+    return replace(finding, fixable=False, cure=f"{finding.cure} (check {root} by itself)")

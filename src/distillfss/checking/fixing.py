@@ -100,9 +100,11 @@ def _sorted_out(report: Report, one_colour: bool) -> tuple[list[Look], list[tupl
     copies = {
         finding.image: finding for finding in report.findings if finding.kind == "near-duplicate" and finding.fixable
     }
+    tests = frozenset() if report.test is None else frozenset(report.test.findings)
     by_image: dict[Path | None, list[Finding]] = {}
     for finding in report.findings:
-        by_image.setdefault(finding.image, []).append(finding)
+        if finding not in tests:
+            by_image.setdefault(finding.image, []).append(finding)
     for look in folder.looks:
         own = by_image.get(look.pair.image, [])
         blocking = [each for each in own if _blocks(each, one_colour)]
