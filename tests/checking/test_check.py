@@ -221,6 +221,26 @@ def test_a_repair_that_leaves_nothing_to_learn_from_is_refused(tmp_path: Path) -
     assert not (tmp_path / "new").exists()
 
 
+def test_black_and_white_masks_of_several_values(tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d", 5)
+    (folder / "meta.json").unlink()
+    half = np.arange(WIDTH) < WIDTH // 2
+    resave(folder, "p00", lambda mask: mask * 2)
+    resave(folder, "p02", lambda mask: np.where((mask > 0) & half, 2, mask).astype(np.uint8))
+    resave(folder, "p03", lambda mask: np.asarray(Image.fromarray(mask * 255).resize((161, 121)).resize((160, 120))))
+    for path in sorted((folder / "masks").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    report = check(folder)
+    assert [(each.kind, each.file.name) for each in report.findings] == [
+        ("smoothed-mask", "p03_mask.png"),
+        ("ambiguous-value", "p00_mask.png"),
+        ("ambiguous-value", "p02_mask.png"),
+    ]
+    fixed = fix(report, tmp_path / "new")
+    assert [name for name, _ in fixed.left_out] == ["p00", "p02", "p03"]
+    assert [sample.name for sample in SupportSet.from_folder(tmp_path / "new").samples] == ["p01", "p04"]
+
+
 def nothing_drawn(folder: Path) -> Path:
     for seed in range(2):
         save(folder, f"p{seed}", picture(seed)[0], np.zeros((HEIGHT, WIDTH), np.uint8))

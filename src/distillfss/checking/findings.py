@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distillfss.errors import DistillFSSError
-from distillfss.io.faults import BetweenFaultError, FormatFaultError, LabelFaultError, SizeFaultError
+from distillfss.io.faults import BetweenFaultError, FormatFaultError, LabelFaultError, SizeFaultError, ValuesFaultError
 
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 
@@ -56,6 +56,11 @@ KINDS: dict[str, Kind] = {
     ),
     "lossy-mask": Kind(ERROR, "masks saved as JPEG or WebP", "Compression changes values, most of all along outlines."),
     "ambiguous-255": Kind(ERROR, "255 may mean two things", "Foreground in some masks, pixels to ignore in others?"),
+    "ambiguous-value": Kind(
+        ERROR,
+        "black-and-white masks of several values",
+        "The values may be classes, and what was taken for the name of a class be none.",
+    ),
     "unlearnable": Kind(ERROR, "nothing a model can learn", "No foreground at all, or more classes than a model has."),
     "leak": Kind(
         ERROR,
@@ -149,5 +154,6 @@ def from_fault(fault: DistillFSSError, kind: str, file: Path, image: Path | None
         SizeFaultError: "size-mismatch",
         LabelFaultError: "unknown-class",
         BetweenFaultError: "smoothed-mask",
+        ValuesFaultError: "ambiguous-value",
     }
     return Finding(known.get(type(fault), kind), fault.path or file, fault.problem, fault.cure, image)

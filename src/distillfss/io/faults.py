@@ -25,6 +25,10 @@ class BetweenFaultError(DataError):
     """A mask holds values between those it may hold: it was smoothed."""
 
 
+class ValuesFaultError(DataError):
+    """Values of black-and-white masks differ: they may be classes."""
+
+
 class SeveralFaultsError(DataError):
     """Several faults found in one go.
 

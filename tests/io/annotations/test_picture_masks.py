@@ -90,6 +90,84 @@ def test_grey_values_in_a_mask_per_class_are_a_fault(per_class: Path) -> None:
         LabelledFolder.open(per_class)[1]
 
 
+LAYOUTS = {"suffix": "masks/{}_mask.png", "folder": "masks/mask/{}.png"}
+
+
+def of_values(folder: Path, place: str, *values: list[int]) -> Path:
+    """Images a, b, ... with one mask each, which holds these values beside 0."""
+    stems = "abcdefgh"[: len(values)]
+    write_images(folder / "images", list(stems))
+    for stem, of_mask in zip(stems, values, strict=True):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for row, value in enumerate(of_mask):
+            mask[10 * row : 10 * row + 8, 10:50] = value
+        save(folder / place.format(stem), mask)
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_values_that_differ_from_mask_to_mask_may_be_classes(layout: str, tmp_path: Path) -> None:
+    folder = of_values(tmp_path, LAYOUTS[layout], [2], [1], [255], [], [1])
+    odd = folder / LAYOUTS[layout].format("a")
+    with pytest.raises(DataError) as caught:
+        SupportSet.from_folder(folder)
+    assert caught.value.path == odd
+    assert caught.value.problem == f"the object is 1 in {folder / LAYOUTS[layout].format('b')} but 2 here" + (
+        " (a.png)" if layout == "suffix" else ""
+    )
+    was = odd.relative_to(folder / "masks")
+    assert caught.value.cure == (
+        f"If the values are classes, name the masks after their images: masks/a.png, not {was}; "
+        "else use 255 in all of them"
+    )
+    data = LabelledFolder.open(folder)
+    with pytest.raises(DataError, match="but 2 here"):
+        data[0]
+    assert [np.unique(data[place].mask).tolist() for place in range(1, 5)] == [[0, 1], [0, 1], [0], [0, 1]]
+    for stem in "abcde":
+        (folder / LAYOUTS[layout].format(stem)).rename(folder / "masks" / f"{stem}.png")
+    assert detect_format(folder)[0] == "index-png"  # the cure works
+    assert SupportSet.from_folder(folder).class_names == ("class_1", "class_2")
+
+
+@pytest.mark.parametrize("values", [[1], [255], [7], [200]])
+def test_any_one_value_is_the_object(values: list[int], tmp_path: Path) -> None:
+    support = SupportSet.from_folder(of_values(tmp_path, LAYOUTS["suffix"], values, values, values))
+    assert support.class_names == ("mask",)
+    assert [np.unique(sample.mask).tolist() for sample in support.samples] == 3 * [[0, 1]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_several_small_values_in_a_mask_may_be_classes(layout: str, tmp_path: Path) -> None:
+    folder = of_values(tmp_path, LAYOUTS[layout], [1, 2], [1], [1, 2, 3, 255])
+    data = LabelledFolder.open(folder)
+    for place, listed in ((0, "0, 1, 2"), (2, "0, 1, 2, 3, 255")):
+        with pytest.raises(DataError, match=f"holds the values {listed} where black and white are expected") as caught:
+            data[place]
+        stem = "abc"[place]
+        was = (folder / LAYOUTS[layout].format(stem)).relative_to(folder / "masks")
+        assert f"name the masks after their images: masks/{stem}.png, not {was};" in caught.value.cure
+    assert data[1].name == "b"
+
+
+def test_folders_that_differ_in_values_may_be_no_classes(tmp_path: Path) -> None:
+    folder = of_values(tmp_path, "masks/north/{}.png", [1], [1])
+    write_images(folder / "images", ["c"])
+    south = np.zeros((HEIGHT, WIDTH), np.uint8)
+    south[HOLE] = 2
+    save(folder / "masks" / "south" / "c.png", south)
+    with pytest.raises(DataError, match=r"a\.png but 2 here, and no image has two masks") as caught:
+        SupportSet.from_folder(folder)
+    assert caught.value.path == folder / "masks" / "south" / "c.png"
+    assert "masks/c.png, not south/c.png; if north,south are the classes" in caught.value.cure
+    assert SupportSet.from_folder(folder, ["north", "south"]).shots() == {"north": 2, "south": 1}
+    save(folder / "masks" / "south" / "a.png", south)  # with two masks of an image, they are classes
+    assert SupportSet.from_folder(folder).shots() == {"north": 2, "south": 2}
+    (folder / "masks" / "south" / "a.png").unlink()
+    save(folder / "masks" / "south" / "c.png", south * 64)  # no class has a number like that
+    assert SupportSet.from_folder(folder).shots() == {"north": 2, "south": 1}
+
+
 def test_a_mask_per_class_without_image(per_class: Path) -> None:
     (per_class / "images" / "a_1.png").unlink()
     faults = read_annotations(per_class).faults

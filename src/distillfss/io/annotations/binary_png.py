@@ -1,7 +1,8 @@
 """Binary PNG: a black-and-white mask per class, ``masks/CLASS/STEM.png`` or ``masks/STEM_CLASS.png``.
 
-0 is background and any one other value the object. A class without a mask of an image is not in it; an image without
-any mask counts as not annotated. Where classes overlap the later one wins, in the order of ``meta.json`` or by name.
+0 is background and any one other value the object, the same in all masks of a class (see ``binary_values``). A class
+without a mask of an image is not in it; an image without any mask counts as not annotated. Where classes overlap the
+later one wins, in the order of ``meta.json`` or by name.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from distillfss.errors import DataError
 from distillfss.io.annotations.areas import Bitmap
 from distillfss.io.annotations.base import Annotations, Pictures, assemble, is_dir, settle
+from distillfss.io.annotations.binary_values import ObjectValues
 from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.class_names import class_name
-from distillfss.io.faults import BetweenFaultError, SizeFaultError
+from distillfss.io.faults import SizeFaultError
 from distillfss.io.files import pictures_in
 from distillfss.io.masks import read_mask
 from distillfss.io.pairs import Drawn, Pair
@@ -52,10 +52,12 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         else:
             masks[stem][name] = path
     table = settle(folder, {name for of_image in masks.values() for name in of_image}, None, chosen)
+    values = ObjectValues(masks, named=not table.collected)
     pairs = []
     for stem, of_image in masks.items():
         first = next(iter(of_image.values()))
-        pairs.append(Pair(stem, images[stem], first, sized(images[stem], first, None, partial(_draw, of_image, table))))
+        draw = sized(images[stem], first, None, partial(_draw, stem, values, table))
+        pairs.append(Pair(stem, images[stem], first, draw))
     return assemble("binary-png", Pictures(folder / "images"), pairs, faults, table)
 
 
@@ -87,7 +89,8 @@ def _stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
 
-def _draw(masks: Mapping[str, Path], table: NameTable, size: tuple[int, int]) -> Drawn:
+def _draw(stem: str, values: ObjectValues, table: NameTable, size: tuple[int, int]) -> Drawn:
+    masks = values.masks[stem]
     order = sorted(masks, key=lambda name: table.names.index(name) if name in table.names else -1)
     things = []
     for name in order:
@@ -99,13 +102,7 @@ def _draw(masks: Mapping[str, Path], table: NameTable, size: tuple[int, int]) ->
                 cure="Save the mask at the size of the image, without smoothing",
                 path=path,
             )
-        values = np.unique(mask)
-        if len(values[values > 0]) > 1:
-            raise BetweenFaultError(
-                f"holds {len(values)} values where black and white are expected",
-                cure="Save it without smoothing; a mask of several classes needs the name of its image",
-                path=path,
-            )
+        values.check(mask, stem, name)
         things.append(Thing(name, Bitmap(0, 0, mask > 0)))
     drawn = paint(things, size, table, next(iter(masks.values())))
     return Drawn(drawn.mask, {kind: count for kind, count in drawn.remarks.items() if kind != "no pixel"})
