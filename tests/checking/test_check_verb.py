@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty import picture, save, sound
+from faulty import HEIGHT, WIDTH, picture, save, sound
 from PIL import Image
 
 from distillfss.cli import main
@@ -150,6 +150,41 @@ def test_repair_from_the_command_line(run: Run, tmp_path: Path) -> None:
     code, _, err = run("check", folder, "--out", tmp_path / "x")
     assert code == 2
     assert "Add --fix" in err
+
+
+def test_one_of_a_thing_is_told_as_one(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    Image.fromarray(picture(0)[0]).save(folder / "p.png")
+    shapes = [
+        {"label": "disc", "points": [[5, 5], [90, 90]], "shape_type": "rectangle"},
+        {"label": "disc", "points": [[5, 5]], "shape_type": "point"},
+        {"label": "disc", "points": [[500, 500], [600, 600], [500, 600]], "shape_type": "polygon"},
+    ]
+    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    (folder / "p.json").write_text(json.dumps({"shapes": shapes, "imagePath": "p.png", **size}))
+    code, out, _ = run("check", folder, "--fix", "--html", tmp_path / "page.html")
+    assert code == 0
+    for said in ("1 point, line or the like.", "1 object covers the centre of no pixel.", "1 rectangle.", "3 warnings"):
+        assert said in out
+    assert f"1 pair written to {folder}-fixed, 0 changes (changes.json)" in out
+    assert f"1 pair written to {folder}-fixed, 0 changes, 0 left out" in Page((tmp_path / "page.html").read_text()).text
+    objects = 2 * [shapes[0]] + 2 * [shapes[1]] + 2 * [shapes[2]]
+    (folder / "p.json").write_text(json.dumps({"shapes": objects, "imagePath": "p.png", **size}))
+    out = run("check", folder)[1]
+    for said in ("2 points, lines or the like.", "2 objects cover the centre of no pixel.", "2 rectangles."):
+        assert said in out
+
+
+def test_repair_that_is_refused_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    folder = sound(tmp_path / "d", 2)
+    for name in ("p00", "p01"):
+        (folder / "masks" / f"{name}.png").write_bytes(b"no picture")
+    code, out, err = run("check", folder, "--fix")
+    assert (code, out) == (3, "")
+    assert f"error: {folder}: nothing in it could be repaired, with 2 files left out, such as p00: " in err
+    assert "nothing was written" in err
+    assert not (tmp_path / "d-fixed").exists()
 
 
 def test_a_folder_that_is_none(run: Run, tmp_path: Path) -> None:

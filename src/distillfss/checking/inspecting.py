@@ -22,6 +22,7 @@ from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Pair
 from distillfss.metrics import resize_mask
 from distillfss.same_pictures import digest_of
+from distillfss.wording import counted
 
 Shrink = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels (H, W, 3) → the picture, small."""
@@ -30,11 +31,27 @@ SAME_SHAPE = 0.02
 """Sizes whose aspect ratios differ by no more than this are the same picture, resized."""
 
 REMARKS = {
-    "overlap": ("overlap", "{n} pixels belong to objects of different classes", "Correct what should not overlap"),
-    "no area": ("no-area", "{n} points, lines or the like", "Outline what should be found"),
-    "no pixel": ("no-pixel", "{n} objects cover the centre of no pixel", "Correct or delete them"),
-    "boxes": ("boxes", "{n} rectangles", "Outline the objects if the rectangles are bounding boxes"),
+    "overlap": (
+        "overlap",
+        "1 pixel belongs to objects of different classes",
+        "{n} pixels belong to objects of different classes",
+        "Correct what should not overlap",
+    ),
+    "no area": (
+        "no-area",
+        "1 point, line or the like",
+        "{n} points, lines or the like",
+        "Outline what should be found",
+    ),
+    "no pixel": (
+        "no-pixel",
+        "1 object covers the centre of no pixel",
+        "{n} objects cover the centre of no pixel",
+        "Correct or delete what is so small or lies outside",
+    ),
+    "boxes": ("boxes", "1 rectangle", "{n} rectangles", "Outline the objects if bounding boxes were drawn"),
 }
+"""What is noticed while drawing: its kind, what is said of one and of many, and the cure."""
 
 
 @dataclass(eq=False)
@@ -83,9 +100,10 @@ def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> 
     raw, remarks = raw_mask(pair, annotations)
     look.findings += raw.findings
     look.colours, look.guessed = raw.colours, raw.guessed
-    for remark, (kind, problem, cure) in REMARKS.items():
-        if remarks.get(remark):
-            look.findings.append(Finding(kind, pair.mask, problem.format(n=remarks[remark]), cure, pair.image))
+    for remark, (kind, one, many, cure) in REMARKS.items():
+        if number := remarks.get(remark):
+            problem = one if number == 1 else many.format(n=number)
+            look.findings.append(Finding(kind, pair.mask, problem, cure, pair.image))
     if raw.mask is None:
         return look
     mask = raw.mask
@@ -170,7 +188,7 @@ def _look_at_shapes(look: Look, mask: NDArray[np.uint8], size: int) -> None:
         finding = Finding(
             "stray-pixels",
             pair.mask,
-            f"{count} stray pixel{'s' * (count != 1)}: specks or pinholes",
+            f"{counted(count, 'stray pixel')}: specks or pinholes",
             "Look at them; --fix takes them away",
             pair.image,
             places,

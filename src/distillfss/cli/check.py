@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from distillfss.cli.display import display
 from distillfss.cli.running import Finished, one_line
 from distillfss.errors import DataError, UsageError
 from distillfss.io.files import atomic_write
+from distillfss.wording import counted
 
 if TYPE_CHECKING:
     from distillfss.checking import Report
@@ -62,9 +65,7 @@ def command(
     if html is not None:
         options.check_new_file(html, overwrite, "report.html")
     target = (out or folder.with_name(f"{folder.absolute().name}-fixed")) if fix else None
-    if target is not None:
-        _check_target(target, folder)
-    with display() as show:
+    with _checked_target(target, folder), display() as show:
         show.update("loading")
         from distillfss.checking import check
 
@@ -86,6 +87,20 @@ def command(
     if bad:
         raise Finished(DataError.exit_code, document)
     return document
+
+
+@contextlib.contextmanager
+def _checked_target(target: Path | None, folder: Path) -> Iterator[None]:
+    """Refuse a folder for the repaired copy before any work; one that was made for it goes if nothing comes into it."""
+    made = target is not None and not target.exists()
+    if target is not None:
+        _check_target(target, folder)
+    try:
+        yield
+    finally:
+        if target is not None and made:
+            with contextlib.suppress(OSError):
+                target.rmdir()
 
 
 def _check_target(target: Path, folder: Path) -> None:
@@ -129,11 +144,12 @@ def _print(report: Report, folder: Path, again: list[str | Path], html: Path | N
         detail = f"{first.problem}. {first.cure}" if len(group) == 1 else shown
         click.echo(f"{'':<15}{one_line(f'{shown}: {detail}' if len(group) == 1 else detail)}")
     counts = report.summary()
-    told = ", ".join(f"{number} {severity}{'s' * (number != 1)}" for severity, number in counts.items() if number)
+    told = ", ".join(counted(number, severity) for severity, number in counts.items() if number)
     click.echo(f"{told or 'nothing to complain about'} ({options.duration(report.seconds)})")
     if report.fixed is not None:
         fixed = report.fixed
-        click.echo(f"{fixed.written} pairs written to {fixed.folder}, {len(fixed.changed)} changes (changes.json)")
+        changes = counted(len(fixed.changed), "change")
+        click.echo(f"{counted(fixed.written, 'pair')} written to {fixed.folder}, {changes} (changes.json)")
         if fixed.left_out:
             name, reason = fixed.left_out[0]
             click.echo(one_line(f"{len(fixed.left_out)} left out, such as {name}: {reason}"))

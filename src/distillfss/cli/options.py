@@ -12,6 +12,7 @@ import click
 from distillfss.config import DEVICES
 from distillfss.errors import OutputError, UsageError
 from distillfss.io.files import check_writable
+from distillfss.wording import counted
 
 __all__ = [
     "FORMATS",
@@ -160,7 +161,7 @@ def megabytes(path: Path) -> str:
 
 def images(count: int) -> str:
     """For people: ``1 image``, ``5 images``."""
-    return f"{count} image{'s' * (count != 1)}"
+    return counted(count, "image")
 
 
 def duration(seconds: float) -> str:

@@ -268,9 +268,10 @@ def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> N
     if summary.unlike:
         shown = ", ".join(one_line(Path(str(image)).name) for image in summary.unlike[:SHOWN_UNLIKE])
         more = f" and {len(summary.unlike) - SHOWN_UNLIKE} more" if len(summary.unlike) > SHOWN_UNLIKE else ""
+        are, their = ("is", "its mask") if len(summary.unlike) == 1 else ("are", "their masks")
         click.echo(
-            f"{len(summary.unlike)} of {summary.written} images are unlike anything the model learnt from; "
-            f"look at their masks: {shown}{more}"
+            f"{len(summary.unlike)} of {options.images(summary.written)} {are} unlike anything the model learnt from; "
+            f"look at {their}: {shown}{more}"
         )
     if not summary.failed:
         return

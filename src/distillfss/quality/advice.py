@@ -74,7 +74,8 @@ def _reason(
         return f"only {images} images show it", f"annotate {max(3, FEW_IMAGES - images)} more of {each.name}"
     if missed:
         shown = ", ".join(missed[:SHOWN]) + (f" and {len(missed) - SHOWN} more" if len(missed) > SHOWN else "")
-        reason = f"{len(missed)} of {images} images were not understood from the others ({shown})"
+        were = "was" if len(missed) == 1 else "were"
+        reason = f"{len(missed)} of {images} images {were} not understood from the others ({shown})"
         more = max(3, len(missed))
         return reason, f"see whether their masks are right ('distillfss check'), and annotate {more} more like them"
     return "it looks much like its surroundings", f"annotate {max(3, images)} more of {each.name}"

@@ -126,4 +126,4 @@ def test_texts_on_an_image_are_no_objects(kind: ROI_SUBTYPE, tmp_path: Path) -> 
     ellipse = shapely.affinity.scale(circle(32, 24, 1), 20, 16)
     np.testing.assert_array_equal(only_mask(tmp_path), covered(ellipse))
     (notice,) = SupportSet.from_folder(tmp_path).notices
-    assert "1 points, lines or the like" in notice
+    assert "1 point, line or the like" in notice

@@ -33,10 +33,10 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     want[covered(circle(60, 30, 5))] = 2
     np.testing.assert_array_equal(only_mask(tmp_path), want)
     notices = SupportSet.from_folder(tmp_path).notices
-    assert [notice.removeprefix(f"{tmp_path}: ").split(" (")[0] for notice in notices] == [
-        "1 objects",
-        "1 points, lines or the like",
-    ]
+    assert notices == (
+        f"{tmp_path}: 1 object (in 1 image) is a rectangle and was filled; if it is a bounding box, outline the object",
+        f"{tmp_path}: 1 point, line or the like (in 1 image) has no area and was left out",
+    )
 
 
 def test_labels_that_cut_holes_and_leave_out(tmp_path: Path) -> None:

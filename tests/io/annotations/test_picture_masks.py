@@ -230,7 +230,7 @@ def test_palette_pictures_are_read_by_their_colours(tmp_path: Path) -> None:
 def test_a_colour_that_is_not_in_the_palette(tmp_path: Path) -> None:
     coloured(tmp_path, ("images", "masks"))
     (tmp_path / "palette.json").write_text('{"crack": [255, 0, 0], "rest": [255, 255, 255]}')
-    with pytest.raises(DataError, match=r"900 pixels have 1 colours.*\(0, 255, 127\), nearest to"):
+    with pytest.raises(DataError, match=r"not in the palette: 1, in 900 pixels, .*\(0, 255, 127\), nearest to"):
         LabelledFolder.open(tmp_path)[0]
 
 

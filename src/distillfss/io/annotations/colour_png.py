@@ -26,6 +26,7 @@ from distillfss.io.legend import read_legend
 from distillfss.io.masks import refuse_unsuited
 from distillfss.io.opening import decoding, open_picture
 from distillfss.io.pairs import Drawn, Pair, find_pairs
+from distillfss.wording import counted
 
 Colour = tuple[int, int, int]
 PALETTES = ("palette.json", "labelmap.txt", "class_dict.csv")
@@ -113,7 +114,7 @@ def _draw(path: Path, colours: Mapping[Colour, int], palette: Mapping[str, Colou
         colour = (code >> 16, code >> 8 & 255, code & 255)
         nearest = min(palette, key=lambda name: sum((a - b) ** 2 for a, b in zip(palette[name], colour, strict=True)))
         raise LabelFaultError(
-            f"{sum(n for n, _ in unknown)} pixels have {len(unknown)} colours that are not in the palette, "
+            f"colours that are not in the palette: {len(unknown)}, in {counted(sum(n for n, _ in unknown), 'pixel')}, "
             f"most often {colour}, nearest to {nearest}",
             cure="Save the mask without smoothing and not as JPEG, or add the colour to the palette",
             path=path,

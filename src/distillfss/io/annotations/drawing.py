@@ -20,6 +20,7 @@ from distillfss.io.masks import IGNORE
 from distillfss.io.opening import open_picture, too_many_pixels
 from distillfss.io.pairs import Drawn
 from distillfss.io.special import special_size
+from distillfss.wording import counted
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 IGNORED = frozenset({"__ignore__", "ignore*", "ignore"})
@@ -219,14 +220,29 @@ def sized(
 def sentences(remarks: Mapping[str, int], images: Mapping[str, int]) -> list[str]:
     """What was noticed while drawing, one line a kind. ``images``: in how many images."""
     texts = {
-        "overlap": "objects of different classes overlap in {n} pixels ({i}); the later one wins",
-        "boxes": "{n} objects ({i}) are rectangles and were filled; if they are bounding boxes, outline the objects",
-        "no area": "{n} points, lines or the like ({i}) have no area and were left out",
-        "no pixel": "{n} objects ({i}) cover the centre of no pixel: smaller than one, or outside the image",
-        "unchosen": "{n} objects ({i}) are of classes that were not chosen: counted as background",
+        "overlap": (
+            "objects of different classes overlap in 1 pixel ({i}); the later one wins",
+            "objects of different classes overlap in {n} pixels ({i}); the later one wins",
+        ),
+        "boxes": (
+            "1 object ({i}) is a rectangle and was filled; if it is a bounding box, outline the object",
+            "{n} objects ({i}) are rectangles and were filled; if they are bounding boxes, outline the objects",
+        ),
+        "no area": (
+            "1 point, line or the like ({i}) has no area and was left out",
+            "{n} points, lines or the like ({i}) have no area and were left out",
+        ),
+        "no pixel": (
+            "1 object ({i}) covers the centre of no pixel: smaller than one, or outside the image",
+            "{n} objects ({i}) cover the centre of no pixel: smaller than one, or outside the image",
+        ),
+        "unchosen": (
+            "1 object ({i}) is of a class that was not chosen: counted as background",
+            "{n} objects ({i}) are of classes that were not chosen: counted as background",
+        ),
     }
     return [
-        text.format(n=remarks[kind], i=f"in {images[kind]} image{'s' * (images[kind] != 1)}")
-        for kind, text in texts.items()
+        (one if remarks[kind] == 1 else many).format(n=remarks[kind], i=f"in {counted(images[kind], 'image')}")
+        for kind, (one, many) in texts.items()
         if remarks.get(kind)
     ]

@@ -40,6 +40,7 @@ from distillfss.io.annotations.runs import label_studio_alpha, png_bitmap
 from distillfss.io.faults import FormatFaultError
 from distillfss.io.opening import SUFFIXES
 from distillfss.io.pairs import Drawn, Pair
+from distillfss.wording import counted
 
 _KEYS = {"[]", "data", "annotations"}
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(.+)")
@@ -95,7 +96,7 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         for image, regions in found:
             size = _size(regions, path)
             pairs.append(Pair(image.stem, image, path, sized(image, path, size, partial(_draw, regions, table, path))))
-    notices = [f"{path}: {several} images were annotated several times; the latest counts"] if several else []
+    notices = [f"{path}: {counted(several, 'image')} annotated several times; the latest counts"] if several else []
     return assemble("label-studio", pictures, pairs, faults, table, notices)
 
 
