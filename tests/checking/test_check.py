@@ -471,6 +471,21 @@ def test_maps_are_looked_at_as_they_are_learnt_from(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_drawn_where_a_map_holds_no_data_is_not_counted(tmp_path: Path) -> None:
+    image, mask = picture(0)
+    save(tmp_path, "a", image, mask)
+    (tmp_path / "images" / "a.png").unlink()
+    profile = {"driver": "GTiff", "height": HEIGHT, "width": WIDTH, "count": 3, "dtype": "uint8", "nodata": 0}
+    place = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, 1, 1)}
+    half = WIDTH // 2
+    bands = np.moveaxis(np.maximum(image, 1), -1, 0).copy()
+    bands[:, :, :half] = 0
+    with rasterio.open(tmp_path / "images" / "a.tif", "w", **profile, **place) as dataset:
+        dataset.write(bands)
+    assert 0 < (mask[:, half:] == 1).sum() < (mask == 1).sum()
+    assert check(tmp_path).support.pixels[1] == (mask[:, half:] == 1).sum()
+
+
 def test_radiographs_are_looked_at(tmp_path: Path) -> None:
     source = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     random = np.random.default_rng(0)

@@ -130,9 +130,13 @@ def test_findings_in_one_file_for_many_images_name_the_image(run: Run, tmp_path:
     (tmp_path / "instances.json").write_text(json.dumps(content))
     code, out, _ = run("check", tmp_path)
     assert code == 3
-    assert "instances.json (a.png), instances.json (insta.png)" in out
+    boxed = "the object {} (disc) has a bounding box but no outline. "
+    assert f"  instances.json (a.png): {boxed.format(0)}" in out
+    assert "\n               also instances.json (insta.png)\n" in out
     (tmp_path / "instances.json").rename(tmp_path / "a.json")
-    assert "a.json, a.json (insta.png)" in run("check", tmp_path)[1]
+    out = run("check", tmp_path)[1]
+    assert f"  a.json: {boxed.format(0)}" in out
+    assert "  also a.json (insta.png)\n" in out
 
 
 def test_repair_from_the_command_line(run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from distillfss.checking.shapes import boxes_of, specks, thin
 from distillfss.checking.turning import as_stored, drawn_as_stored
 from distillfss.errors import DataError, UsageError
 from distillfss.io.annotations import Annotations
-from distillfss.io.decode import read_image
+from distillfss.io.decode import DecodedImage, read_image
 from distillfss.io.legend import Legend
 from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Pair
@@ -96,7 +96,8 @@ class Look:
 def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> Look:
     """Examine a pair; whatever is wrong with it becomes a finding."""
     look = Look(pair)
-    pixels = _look_at_image(look, annotations.legend, shrink)
+    decoded = _look_at_image(look, annotations.legend, shrink)
+    pixels = None if decoded is None else decoded.pixels
     raw, remarks = raw_mask(pair, annotations)
     look.findings += raw.findings
     look.colours, look.guessed = raw.colours, raw.guessed
@@ -112,7 +113,9 @@ def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> 
         look.findings += [finding] if finding else []
         if mask.shape != pixels.shape[:2]:
             return look
-    look.counts = np.bincount(mask.ravel(), minlength=256)
+    # what is drawn where a map holds no data does not count
+    seen = mask if decoded is None or decoded.valid is None else mask[decoded.valid]
+    look.counts = np.bincount(seen.ravel(), minlength=256)
     look.mask_digest = digest_of(mask)
     if not look.colours:
         _look_at_shapes(look, mask, size)
@@ -162,7 +165,7 @@ def fitted(
     return as_stored(mask, header.orientation), finding
 
 
-def _look_at_image(look: Look, legend: Legend, shrink: Shrink) -> NDArray[np.uint8] | None:
+def _look_at_image(look: Look, legend: Legend, shrink: Shrink) -> DecodedImage | None:
     pair = look.pair
     try:
         look.header = read_header(pair.image)
@@ -176,7 +179,7 @@ def _look_at_image(look: Look, legend: Legend, shrink: Shrink) -> NDArray[np.uin
         problem, _, cure = notice.removeprefix(f"{pair.image}: ").partition("; ")
         cure = cure[:1].upper() + cure[1:] or "Nothing, if that is what you see"
         look.findings.append(Finding("converted", pair.image, problem, cure, pair.image))
-    return decoded.pixels
+    return decoded
 
 
 def _look_at_shapes(look: Look, mask: NDArray[np.uint8], size: int) -> None:

@@ -134,15 +134,16 @@ def _print(report: Report, folder: Path, again: list[str | Path], html: Path | N
 
     for kind, group in report.by_kind().items():
         severity = KINDS[kind].severity
-        files = list(dict.fromkeys(where(each, folder) for each in group))
-        shown = ", ".join(files[:SHOWN_FILES]) + (", ..." if len(files) > SHOWN_FILES else "")
+        file, *others = dict.fromkeys(where(each, folder) for each in group)
         fixable = sum(each.fixable for each in group)
         said = f"; --fix repairs {fixable if fixable < len(group) else 'them' if fixable > 1 else 'it'}" * bool(fixable)
         head = click.style(f"{severity:<8}", fg=COLOURS[severity])
         click.echo(f"{head}{len(group):>5}  {KINDS[kind].title}{said}")
         first = group[0]
-        detail = f"{first.problem}. {first.cure}" if len(group) == 1 else shown
-        click.echo(f"{'':<15}{one_line(f'{shown}: {detail}' if len(group) == 1 else detail)}")
+        click.echo(f"{'':<15}{one_line(f'{file}: {first.problem}. {first.cure}')}")
+        if others:
+            shown = ", ".join(others[:SHOWN_FILES]) + (", ..." if len(others) > SHOWN_FILES else "")
+            click.echo(f"{'':<15}{one_line(f'also {shown}')}")
     counts = report.summary()
     told = ", ".join(counted(number, severity) for severity, number in counts.items() if number)
     click.echo(f"{told or 'nothing to complain about'} ({options.duration(report.seconds)})")

@@ -168,6 +168,28 @@ def test_folders_that_differ_in_values_may_be_no_classes(tmp_path: Path) -> None
     assert SupportSet.from_folder(folder).shots() == {"north": 2, "south": 1}
 
 
+@pytest.mark.parametrize("suffix", ["mask", "Seg"])
+def test_a_suffix_that_is_no_class_stands_for_the_one_that_is_named(suffix: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ["a", "b"])
+    crack, hole = areas()
+    for stem, mask in (("a", crack), ("b", hole)):
+        save(tmp_path / "masks" / f"{stem}_{suffix}.png", mask)
+    assert LabelledFolder.open(tmp_path).class_names == (suffix,)
+    for folder in (LabelledFolder.open(tmp_path, classes=["crack"]), SupportSet.from_folder(tmp_path, ["crack"])):
+        assert folder.class_names == ("crack",)
+    (tmp_path / "meta.json").write_text(json.dumps({"classes": ["background", "polyp"]}))
+    data = LabelledFolder.open(tmp_path)
+    assert data.class_names == ("polyp",)
+    np.testing.assert_array_equal(data[1].mask, hole > 0)
+    # of two classes nobody knows which it is, and another word may be a class
+    with pytest.raises(DataError, match=f"no object is labelled crack, hole.*{suffix}"):
+        SupportSet.from_folder(tmp_path, ["crack", "hole"])
+    for stem in "ab":
+        (tmp_path / "masks" / f"{stem}_{suffix}.png").rename(tmp_path / "masks" / f"{stem}_dent.png")
+    with pytest.raises(DataError, match=r"the label 'dent' is none of the classes \(polyp\)"):
+        SupportSet.from_folder(tmp_path)
+
+
 def test_a_mask_per_class_without_image(per_class: Path) -> None:
     (per_class / "images" / "a_1.png").unlink()
     faults = read_annotations(per_class).faults

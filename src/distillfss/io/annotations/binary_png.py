@@ -20,10 +20,13 @@ from distillfss.io.annotations.drawing import NameTable, Thing, paint, sized
 from distillfss.io.class_names import class_name
 from distillfss.io.faults import SizeFaultError
 from distillfss.io.files import pictures_in
+from distillfss.io.legend import foreground_names, read_legend
 from distillfss.io.masks import read_mask
 from distillfss.io.pairs import Drawn, Pair
 
 SEPARATORS = "_-. "
+NO_CLASSES = {"mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation", "target"}
+"""What masks are called by, rather than what they show."""
 
 
 def detect(folder: Path) -> bool:
@@ -51,6 +54,7 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
             faults.append(DataError(f"is a second mask of {name}", cure="Remove one of them", path=path))
         else:
             masks[stem][name] = path
+    masks = _called_by_their_class(masks, read_legend(folder).names if chosen is None else foreground_names(chosen))
     table = settle(folder, {name for of_image in masks.values() for name in of_image}, None, chosen)
     values = ObjectValues(masks, named=not table.collected)
     pairs = []
@@ -59,6 +63,16 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         draw = sized(images[stem], first, None, partial(_draw, stem, values, table))
         pairs.append(Pair(stem, images[stem], first, draw))
     return assemble("binary-png", Pictures(folder / "images"), pairs, faults, table)
+
+
+def _called_by_their_class(
+    masks: dict[str, dict[str, Path]], names: Sequence[str] | None
+) -> dict[str, dict[str, Path]]:
+    """``a_mask.png`` is of the one class that is named; of none that is, its class is called ``mask``."""
+    found = {name for of_image in masks.values() for name in of_image}
+    if names is None or len(names) != 1 or len(found) != 1 or not {name.casefold() for name in found} <= NO_CLASSES:
+        return masks
+    return {stem: dict.fromkeys(names, *of_image.values()) for stem, of_image in masks.items()}
 
 
 def _masks(folder: Path, images: Mapping[str, Path]) -> list[tuple[Path, str, str]]:
