@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -155,10 +156,44 @@ def test_lossy_masks_are_refused(tmp_path: Path) -> None:
     assert "cannot be JPEG" in refused(path).problem
 
 
-def test_float_stack_and_rescaled_masks_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nodata", [None, 0, 2, -9999, 255, float("nan")])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "int32", "float32"])
+def test_masks_as_gis_programs_write_them(kind: str, nodata: float | None, tmp_path: Path) -> None:
+    """Whole floats; declared "no data" is 255, unless it could be a class: 0 is background mostly."""
+    if nodata is not None and not (kind == "float32" or (nodata == nodata and nodata >= np.iinfo(kind).min)):
+        pytest.skip("such a file cannot hold it")
+    values, wanted = MASK.astype(kind), MASK.copy()
+    if nodata is not None:
+        values[0, :2] = nodata
+        wanted[0, :2] = nodata if nodata in (0, 2) else 255
+    profile = {"driver": "GTiff", "count": 1, "height": MASK.shape[0], "width": MASK.shape[1], "dtype": kind}
+    with rasterio.open(tmp_path / "m.tif", "w", **profile, nodata=nodata, interleave="pixel") as dataset:
+        dataset.write(values, 1)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), wanted)
+
+
+def test_16_bits_stored_band_by_band_are_refused_with_their_own_cure(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "count": 1, "height": MASK.shape[0], "width": MASK.shape[1], "dtype": "uint16"}
+    with rasterio.open(tmp_path / "m.tif", "w", **profile, interleave="band") as dataset:
+        dataset.write(MASK.astype(np.uint16), 1)
+    found = refused(tmp_path / "m.tif")
+    assert found.problem == "is a 16-bit TIFF stored band by band, which cannot be read"
+    assert "INTERLEAVE=PIXEL" in found.cure
+
+
+@pytest.mark.parametrize("value", [1.5, float("inf"), 256.0, -1.0])
+def test_floats_that_are_no_classes_are_refused(value: float, tmp_path: Path) -> None:
+    values = MASK.astype(np.float32)
+    values[1, 1] = value
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, MASK.astype(np.float32))
-    assert "floating-point" in refused(saved(tmp_path, buffer.getvalue(), "float.tif")).problem
+    tifffile.imwrite(buffer, values)
+    whole = {256.0: "the value 256", -1.0: "the negative value -1"}.get(
+        value, "floating-point values that are not whole"
+    )
+    assert whole in refused(saved(tmp_path, buffer.getvalue(), "float.tif")).problem
+
+
+def test_stack_and_rescaled_masks_are_refused(tmp_path: Path) -> None:
     image = Image.fromarray(MASK)
     assert "several pages" in refused(saved(tmp_path, image, "s.tif", save_all=True, append_images=[image])).problem
     assert "2 as its largest value" in refused(saved(tmp_path, b"P5 2 1 2\n\0\1", "m.pgm")).problem

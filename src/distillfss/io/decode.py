@@ -138,7 +138,8 @@ def load_upright(
     with decoding(path):
         misread = misread_layout(image)
     if misread is not None:
-        raise DataError(f"is {misread}, which cannot be read", cure="Save it as 8- or 16-bit RGB PNG", path=path)
+        cure = "Save it as 8- or 16-bit PNG; a GeoTIFF also pixel by pixel (INTERLEAVE=PIXEL)"
+        raise DataError(f"is {misread}, which cannot be read", cure=cure, path=path)
     grey_alpha = "LA;16B" in raw_modes(image)
     notes = []
     with decoding(path):

@@ -67,7 +67,8 @@ def misread_layout(image: Image.Image) -> str | None:
     """Name of a layout that Pillow opens but decodes to wrong values without a word; None if all is well."""
     bits, sample_format, planar = (tiff_tag(image, tag, 1) for tag in (258, 339, 284))
     if image.format == "TIFF" and bits == 16 and planar == 2:
-        return "a 16-bit TIFF with separate colour planes"
+        several = tiff_tag(image, 277, 1) > 1
+        return "a 16-bit TIFF with separate colour planes" if several else "a 16-bit TIFF stored band by band"
     if image.format == "TIFF" and bits == 8 and sample_format == 2:
         return "a TIFF of signed 8-bit values"
     if image.format == "PPM" and image.mode == "RGB" and ppm_maximum(image) > 255:

@@ -19,6 +19,7 @@ from distillfss.io.opening import decoding, identify
 from distillfss.notices import Notice
 
 IGNORE = 255
+GDAL_NODATA = 42113
 
 _AS_PNG = "Save the mask as 8-bit grey PNG with the class index as value: 0 background, 1, 2, ... classes, 255 ignore"
 _LOSSY = "Save the mask as PNG from the tool it was drawn with; converting this file keeps its compression errors"
@@ -52,13 +53,14 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     """Read a mask file as class indices, uint8 (H, W), upright.
 
     Grey values are taken as they are, a palette picture by its indices, 1-bit as 0 and 1; RGB with equal channels
-    counts as grey, 16 bits are fine while no value exceeds 255; black and white of 16 bits (0 and 65535) is that of 8
-    (0 and 255). EXIF orientation is applied.
+    counts as grey, 16 bits and floats are fine while they are whole and none exceeds 255; black and white of 16 bits (0
+    and 65535) is that of 8 (0 and 255). What GIS programs declare as "no data" is 255, unless it could be a class. EXIF
+    orientation is applied.
 
     Raises
     ------
     DataError
-        Whatever ``read_image`` refuses, and: lossy files, colour masks, values above 255 or negative, floats, several
+        Whatever ``read_image`` refuses, and: lossy files, colour masks, values above 255, negative or broken, several
         frames, transparency that carries information, and black-and-white palettes whose index 0 is white.
     """
     return decode_apart("mask", decode_mask, Path(path))[0]
@@ -68,8 +70,19 @@ def decode_mask(file: BinaryIO) -> tuple[NDArray[np.uint8], list[Notice]]:
     """An open file → class indices uint8 (H, W), by the rules of ``read_mask``, and no notes; in this very process."""
     image = identify(file, None)
     refuse_unsuited(image, None)
+    nothing = _no_data(image)
     upright, _, deep, _ = load_upright(image, None)
-    return (_indices(upright, None) if deep is None else _single_channel(deep, 0xFFFF, None)), []
+    return (_indices(upright, None, nothing) if deep is None else _single_channel(deep, 0xFFFF, None)), []
+
+
+def _no_data(image: Image.Image) -> float | None:
+    """The value that a TIFF of GDAL's declares to mean "no data", if it cannot be a class; 0 mostly is background."""
+    told = getattr(image, "tag_v2", {}).get(GDAL_NODATA)
+    try:
+        value = float(str(told).strip("\0 "))
+    except ValueError:
+        return None
+    return None if value.is_integer() and 0 <= value < IGNORE else value
 
 
 def mask_from_array(mask: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
@@ -127,7 +140,7 @@ def refuse_unsuited(image: Image.Image, path: Path | None) -> None:
         )
 
 
-def _indices(image: Image.Image, path: Path | None) -> NDArray[np.uint8]:
+def _indices(image: Image.Image, path: Path | None, nothing: float | None = None) -> NDArray[np.uint8]:
     mode = image.mode
     if mode == "1":
         return np.array(image).astype(np.uint8)
@@ -137,12 +150,24 @@ def _indices(image: Image.Image, path: Path | None) -> NDArray[np.uint8]:
     if mode == "L":
         return np.array(image)
     if mode.startswith("I"):
-        return _in_range(np.asarray(image), path)
+        values = np.asarray(image)
+        return _in_range(values if nothing is None else np.where(values == nothing, IGNORE, values), path)
     if mode in ("RGB", "RGBA", "LA"):
         return _single_channel(np.asarray(image), 0xFF, path)
     if mode == "F":
-        raise DataError("a mask of floating-point values", cure=_AS_PNG, path=path)
+        return _whole(np.asarray(image), nothing, path)
     raise DataError(f"a mask in the colour space {mode}", cure=_AS_PNG, path=path)
+
+
+def _whole(values: NDArray[np.floating], nothing: float | None, path: Path | None) -> NDArray[np.uint8]:
+    """Floats that are class indices, as QGIS writes them; what is no number is no data."""
+    gaps = np.isnan(values)
+    if nothing is not None:
+        gaps |= values == np.float32(nothing)
+    whole = np.where(gaps, IGNORE, values)
+    if not np.isfinite(whole).all() or (whole != np.rint(whole)).any():
+        raise DataError("a mask of floating-point values that are not whole", cure=_AS_PNG, path=path)
+    return _in_range(whole, path)
 
 
 def _single_channel(array: NDArray[np.generic], opaque: int, path: Path | None) -> NDArray[np.uint8]:
