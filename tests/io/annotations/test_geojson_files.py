@@ -88,3 +88,25 @@ def test_geojson_of_which_nothing_lies_in_the_image(tmp_path: Path) -> None:
         only_mask(tmp_path)
     write_features(tmp_path, (far, {"class": "leaf"}), (TRIANGLE, {"class": "leaf"}))
     np.testing.assert_array_equal(only_mask(tmp_path), covered(shapely.Polygon(TRIANGLE)))
+
+
+@pytest.mark.parametrize("key", ["class", "Class", "LABEL", "class_name", "CLASSNAME"])
+def test_the_class_is_found_by_its_usual_names(key: str, tmp_path: Path) -> None:
+    told = [{key: "road", "landuse": "x"}, {key: "roof", "landuse": "y"}, {key: "roof", "landuse": "y"}]
+    write_features(tmp_path, *((TRIANGLE, each) for each in told))
+    assert LabelledFolder.open(tmp_path).class_names == ("road", "roof")
+
+
+def test_objects_that_differ_in_something_else_are_not_taken_for_one_class(tmp_path: Path) -> None:
+    told = [{"fid": place, "landuse": use, "area": 1.5 * place} for place, use in enumerate(["road", "roof", "roof"])]
+    write_features(tmp_path, *((TRIANGLE, each) for each in told))
+    with pytest.raises(DataError) as caught:
+        LabelledFolder.open(tmp_path)
+    assert caught.value.problem == "no object has a class, and they differ in landuse (2 values)"
+    assert caught.value.cure.startswith('Rename the property that says the class to "class"')
+    # whoever names the one class says that they are all of it
+    assert LabelledFolder.open(tmp_path, classes=["built"]).class_names == ("built",)
+    # numbers of the objects, what is the same of all, and what QuPath says are no classes
+    told = [{"fid": place, "landuse": "road", "isLocked": bool(place)} for place in range(3)]
+    write_features(tmp_path, *((TRIANGLE, each) for each in told))
+    assert LabelledFolder.open(tmp_path).class_names == ("object",)

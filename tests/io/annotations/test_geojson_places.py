@@ -164,3 +164,35 @@ def test_points_that_the_maps_system_does_not_reach(tmp_path: Path) -> None:
     write_geojson(tmp_path / "a.geojson", [[[11, 48], [12, 48], [11.5, 95]]], crs=CRS84)
     with pytest.raises(DataError, match=r"a\.geojson: .*Export it in longitude and latitude"):
         only_mask(tmp_path)
+
+
+@pytest.mark.parametrize("crs", [None, CRS84, "EPSG:32632"])
+def test_one_layer_over_many_maps(crs: str | None, tmp_path: Path) -> None:
+    """As QGIS exports it; a map in which nothing is drawn counts as not annotated."""
+    system, transform = UTM
+    for place, name in enumerate(["a", "b", "c"]):
+        write_map(tmp_path / "images" / f"{name}.tif", (system, transform @ Affine.translation(WIDTH * place, 0)))
+    earth = "OGC:CRS84" if crs in (None, CRS84) else crs
+    moved = [[x + 150, y] for x, y in OUTER]  # over the border of a and b
+    write_geojson(tmp_path / "labels.geojson", on_earth([moved], UTM, earth), crs=crs)
+    data = LabelledFolder.open(tmp_path)
+    assert data.names == ("a", "b")
+    for index, shift in enumerate((0, WIDTH)):
+        shape = shapely.Polygon([[x - shift, y] for x, y in moved])
+        np.testing.assert_array_equal(data[index].mask, covered(shape, HEIGHT, WIDTH))
+    assert any("1 image without annotation left out (c.tif)" in notice for notice in data.notices)
+    further = [[x + 150 + WIDTH, y] for x, y in OUTER]  # in b and c
+    write_geojson(tmp_path / "labels.geojson", *(on_earth([each], UTM, earth) for each in (moved, further)), crs=crs)
+    support = SupportSet.from_folder(tmp_path)
+    assert [sample.name for sample in support.samples] == ["a", "b", "c"]
+    assert not any("no pixel" in notice or "outside" in notice for notice in support.notices)
+
+
+def test_a_layer_that_meets_no_map_is_refused(tmp_path: Path) -> None:
+    write_map(tmp_path / "a.tif", UTM)
+    elsewhere = (UTM[0], UTM[1] @ Affine.translation(9000, 0))
+    write_geojson(tmp_path / "labels.geojson", on_earth([OUTER], elsewhere, UTM[0]), crs=UTM[0])
+    with pytest.raises(DataError) as caught:
+        SupportSet.from_folder(tmp_path)
+    assert caught.value.problem == "its image labels is not in the folder"
+    assert caught.value.cure.endswith("or export the layer with its crs: it meets none of the maps")

@@ -109,7 +109,7 @@ def to_pixels(image: Path, size: tuple[int, int], crs: Any, outlines: Sequence[P
             cure="Put the GeoTIFF it was drawn on there, or export the annotation in pixels",
             path=path,
         )
-    return _as_they_are
+    return as_they_are
 
 
 def _applied(transform: Any, x: Points, y: Points) -> Points:
@@ -118,7 +118,8 @@ def _applied(transform: Any, x: Points, y: Points) -> Points:
     return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
-def _as_they_are(points: Points) -> Points:
+def as_they_are(points: Points) -> Points:
+    """In pixels already."""
     return points
 
 
