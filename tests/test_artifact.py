@@ -156,6 +156,17 @@ def test_a_round_trip_changes_no_logit(tmp_path, segmenter, photograph, embed):
     assert again.info.backbone_embedded is embed
 
 
+def test_the_fingerprint_is_that_of_the_weights_with_or_without_the_backbone(tmp_path, segmenter):
+    for embed in (False, True):
+        segmenter.save(tmp_path / f"{embed}.safetensors", embed_backbone=embed)
+        assert Segmenter.load(tmp_path / f"{embed}.safetensors").fingerprint == segmenter.fingerprint
+    assert make_segmenter(ways=2).fingerprint == segmenter.fingerprint
+    other = make_segmenter(ways=2)
+    next(other.parts[2].parameters()).data.flatten()[0] += 1
+    assert other.fingerprint != segmenter.fingerprint
+    assert make_segmenter(ways=2, size=128).fingerprint != segmenter.fingerprint
+
+
 def test_an_embedded_backbone_needs_no_other_file(tmp_path, segmenter, photograph, monkeypatch):
     path = tmp_path / "model.safetensors"
     segmenter.save(path, embed_backbone=True)

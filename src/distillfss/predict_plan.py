@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from distillfss.errors import UsageError
 from distillfss.outputs import OUTPUTS, Output, OutputSettings, make_outputs
+from distillfss.outputs.makers import Makers
 from distillfss.outputs.records import Records
-from distillfss.places import Address, Folder, ImageSource, Place, RemoteImage, find_images, open_place
+from distillfss.places import Address, Folder, ImageSource, Place, RemoteImage, find_images, open_place, shown
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class PlanSettings:
         Names of ``OUTPUTS``.
     class_names, coco_segmentation, instances, metres_per_pixel
         See ``OutputSettings``.
+    model
+        Fingerprint of the model; empty if it has none.
     """
 
     out: str
@@ -33,6 +36,7 @@ class PlanSettings:
     coco_segmentation: str = "polygon"
     instances: str = "component"
     metres_per_pixel: float | None = None
+    model: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +84,8 @@ class Plan:
     Raises
     ------
     UsageError
-        Two images would get the same file, a file would land among the images, or a file is there that is none of ours.
+        Two images would get the same file, a file would land among the images, a file is there that is none of ours, or
+        results are that another model made.
     """
 
     def __init__(
@@ -97,11 +102,15 @@ class Plan:
         self._refuse_inputs(jobs)
         self.records = Records(self.place, settings.class_names)
         self.records.load(forget=overwrite)
+        makers = Makers(self.place, shown(settings.out), settings.model)
         if not overwrite:
+            makers.refuse_others()
             refuse_foreign_files(self.outputs, self.records, self.place)
             jobs = [Job(job.image, self._missing(job)) for job in jobs]
         self.todo = [job for job in jobs if job.wanted]
         self.place.make_folders(self._folders())
+        if self.todo:
+            makers.claim(self.names)
 
     def name_of(self, output: Output) -> str:
         """The name an output is asked for with."""

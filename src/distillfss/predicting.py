@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from distillfss.errors import DataError
 from distillfss.notices import NoticeKind
 from distillfss.outputs.base import Output, Segmented
+from distillfss.outputs.makers import fingerprint_of
 from distillfss.outputs.scale import PixelArea, pixel_area
 from distillfss.overlapping import overlap
 from distillfss.places import ImageSource, Place, as_file, is_url, shown
@@ -59,6 +60,10 @@ class PredictSummary:
         (image, reason) of every image that could not be used.
     files
         Files written by this run, by output; those about all images are counted with the others.
+    masks
+        Masks written by this run, those of special files among them.
+    kept
+        Of the images that were worked on, files that were there already and left alone, by output.
     unlike
         Images of this run that are unlike anything in the support.
     notices
@@ -71,6 +76,8 @@ class PredictSummary:
     skipped_existing: int = 0
     failed: list[tuple[ImageSource, str]] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
+    masks: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
     unlike: list[ImageSource] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
@@ -88,6 +95,7 @@ class PredictSummary:
             "skipped_existing": self.skipped_existing,
             "failed": [{"image": str(path), "reason": reason} for path, reason in self.failed],
             "files": dict(self.files),
+            "kept": dict(self.kept),
             "unlike_support": [str(path) for path in self.unlike],
         }
 
@@ -181,8 +189,8 @@ def predict_images(
     Raises
     ------
     UsageError
-        Before anything is written: two images would get the same file, a result would land among the images, or an
-        output is unknown or lacks its package.
+        Before anything is written: two images would get the same file, a result would land among the images, results of
+        another model are there, or an output is unknown or lacks its package.
     OutputError
         If a file cannot be written; what was written before stays.
     """
@@ -194,6 +202,7 @@ def predict_images(
         coco_segmentation=coco_segmentation,
         instances=instances,
         metres_per_pixel=metres_per_pixel,
+        model=fingerprint_of(segmenter),
     )
     return predict(segmenter, settings, images, overwrite=overwrite, progress=progress, summary=summary)
 
@@ -254,8 +263,13 @@ def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progres
         if UNLIKE in outcome:
             done.unlike.append(job.image)
         done.notices += [f"{job.image}: {notice}" for notice in outcome.get(NOTICES, ())]
-        for output in job.wanted:
-            done.files[plan.name_of(output)] += output.target(job.stem) is not None
+        for output in plan.outputs:
+            name, has_file = plan.name_of(output), output.target(job.stem) is not None
+            if output in job.wanted:
+                done.files[name] += has_file
+                done.masks += name == "mask"
+            elif has_file:
+                done.kept[name] = done.kept.get(name, 0) + 1
     if progress:
         progress(done.done, done.total)
 

@@ -260,6 +260,21 @@ class Segmenter:
         return without(self, names)
 
     @property
+    def fingerprint(self) -> str:
+        """What tells models with other masks apart: with the backbone in the file or without, it is the same."""
+        import hashlib
+        import json
+
+        from distillfss.artifact import tensors_sha256
+
+        parts = {"backbone.": self._backbone, "standardize.": self._standardize, "student.": self._student}
+        tensors = {prefix + name: t for prefix, part in parts.items() for name, t in part.state_dict().items()}
+        weights = tensors_sha256({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        info = self.info
+        described = json.dumps([list(info.class_names), info.size, info.backbone, info.parts, weights])
+        return hashlib.sha256(described.encode()).hexdigest()
+
+    @property
     def embeds_backbone(self) -> bool:
         """Whether the backbone goes into the model file unasked: no package here has these weights."""
         from distillfss.backbones import BACKBONES, weights_sha256

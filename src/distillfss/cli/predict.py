@@ -16,7 +16,8 @@ from distillfss.cli.running import Finished, Stopped, one_line
 from distillfss.errors import DataError, UsageError
 from distillfss.outputs import OUTPUTS
 from distillfss.outputs.base import INSTANCES, SEGMENTATIONS
-from distillfss.places import is_url, open_place
+from distillfss.outputs.makers import Makers, fingerprint_of
+from distillfss.places import is_url, open_place, shown
 from distillfss.predict_plan import PlanSettings
 from distillfss.predicting import PredictSummary, predict
 
@@ -132,7 +133,8 @@ def command(
     summary = PredictSummary(out, 0)
     with display() as show:
         segmenter = load_model(model, device if executor == "local" else "cpu", show)
-        settings = replace(settings, class_names=tuple(segmenter.class_names))
+        fingerprint = fingerprint_of(segmenter)
+        settings = replace(settings, class_names=tuple(segmenter.class_names), model=fingerprint)
 
         def progress(done: int, total: int) -> None:
             show.update("predicting", done, total)
@@ -174,7 +176,7 @@ def command(
         except KeyboardInterrupt:
             left = summary.total - summary.done
             rest = f"{options.images(left)} {'is' if left == 1 else 'are'} left"
-            told = f"stopped after {_things(settings, summary.written)}, {rest}"
+            told = f"stopped after {_things(settings, summary)}, {rest}"
             raise Stopped(f"{told}. Run the same command again to go on") from None
     report = {
         **summary.to_dict(),
@@ -183,6 +185,7 @@ def command(
     }
     files = [*summary.notices, *(notice for prediction in special.values() for notice in prediction.notices)]
     run = [_without_rows(areas.left_out)] if areas and areas.left_out else []
+    run += _others_left(settings) if overwrite else []
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
         run = _left_out(settings, [*special.values()], alone=not summary.files) + run
@@ -254,17 +257,30 @@ def _without_rows(files: list[Path]) -> str:
     )
 
 
-def _things(settings: PlanSettings, count: int) -> str:
-    return options.images(count) if "mask" not in settings.names else f"{count} mask{'s' * (count != 1)}"
+def _things(settings: PlanSettings, summary: PredictSummary) -> str:
+    if "mask" not in settings.names:
+        return options.images(summary.written)
+    return f"{summary.masks} mask{'s' * (summary.masks != 1)}"
+
+
+def _others_left(settings: PlanSettings) -> list[str]:
+    """After a run with --overwrite: outputs that it was not asked for are still those of another model."""
+    left = Makers(open_place(settings.out), shown(settings.out), settings.model).others
+    if not left:
+        return []
+    return [f"{shown(settings.out)}: {', '.join(left)} there are still another model's; name them in --outputs as well"]
 
 
 def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> None:
-    click.echo(f"{_things(settings, summary.written)} written to {summary.out} in {options.duration(seconds)}")
+    click.echo(f"{_things(settings, summary)} written to {summary.out} in {options.duration(seconds)}")
     for name, files in summary.files.items():
         if files and name != "mask":
             click.echo(f"  {name}: {OUTPUTS[name].where} ({files} {'file' if files == 1 else 'files'})")
     if summary.skipped_existing:
         click.echo(f"{summary.skipped_existing} were there already and left alone (--overwrite writes them again)")
+    if summary.kept:
+        kept = ", ".join(f"{files} {name}" for name, files in summary.kept.items())
+        click.echo(f"{kept} files were there already and left alone (--overwrite writes them again)")
     if summary.unlike:
         shown = ", ".join(one_line(Path(str(image)).name) for image in summary.unlike[:SHOWN_UNLIKE])
         more = f" and {len(summary.unlike) - SHOWN_UNLIKE} more" if len(summary.unlike) > SHOWN_UNLIKE else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +97,12 @@ class OnnxSegmenter(Segmenter):
             feeds[WANTED] = np.array(PROBABILITIES in outputs)
         found = self._session.run(list(outputs), feeds)
         return [array[0] for array in found]
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the file: its masks may differ by some pixels from those of the model it was made from."""
+        content = self.path.read_bytes() if self._content is None else self._content
+        return hashlib.sha256(content).hexdigest()
 
     @property
     def parts(self) -> tuple[Backbone, Standardize, nn.Module]:

@@ -13,6 +13,7 @@ from distillfss.tiles.plan import OVERLAP, SMALLEST_TILE, overlap_pixels
 
 NATIVE, PNG = "native", "png"
 MASK_FORMATS = (NATIVE, PNG)
+POLYGONS = (".geojson", ".gpkg")
 
 Tick = Callable[[int, int], None]
 """Called with (parts of the file done, parts in all); 0 in all if nobody knows."""
@@ -57,6 +58,14 @@ class FormatOptions:
     overwrite: bool = False
     every: int = 1
 
+    @property
+    def about_masks(self) -> dict[str, Any]:
+        """What decides about the values in masks and is not as usual, by the option that sets it; JSON-safe."""
+        given = {"--tile": self.tile, "--bands": self.bands, "--range": self.value_range}
+        made: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        made |= {} if self.overlap == OVERLAP else {"--overlap": self.overlap}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in made.items()}
+
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:
             raise UsageError(f"tiles of {self.tile} pixels are too small", cure=f"Use at least {SMALLEST_TILE}")
@@ -91,6 +100,12 @@ class Frame:
     number: int | None = None
 
 
+def output_of(path: Path, out: Path) -> str:
+    """Which output a file of a prediction into ``out`` belongs to."""
+    folders = {"overlays": "overlay", "probabilities": "probabilities"}
+    return folders.get(path.relative_to(out).parts[0], "polygons" if path.suffix in POLYGONS else "mask")
+
+
 @dataclass
 class Prediction:
     """What became of one file.
@@ -99,6 +114,8 @@ class Prediction:
     ----------
     written
         The files, the mask first.
+    kept
+        Those of them that were there already and were left alone.
     notices
         What was assumed.
     pixels
@@ -123,11 +140,13 @@ class Prediction:
     frames: list[Frame] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     no_probabilities: bool = False
+    kept: list[Path] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
         report = {
-            "written": [str(path) for path in self.written],
+            "written": [str(path) for path in self.written if path not in self.kept],
+            "kept": [str(path) for path in self.kept],
             "notices": self.notices,
             "pixels": self.pixels,
             **self.details,

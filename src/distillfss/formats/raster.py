@@ -115,7 +115,15 @@ def predict_raster(
         details["range"] = list(source.value_range)
     if polygons:
         details["polygons"] = polygons
-    return Prediction(targets, source.notices, counts.pixels(), counts.square_metres(), source.shape, details=details)
+    return Prediction(
+        targets,
+        source.notices,
+        counts.pixels(),
+        counts.square_metres(),
+        source.shape,
+        details=details,
+        kept=[target for target in targets if target not in wanted],
+    )
 
 
 def _segment(

@@ -14,10 +14,12 @@ from distillfss.errors import DataError, UsageError
 from distillfss.formats.area_rows import AreaRows
 from distillfss.formats.dispatch import Handler, special_handler
 from distillfss.formats.frames import segment_picture, wants_tiles
-from distillfss.formats.options import FormatOptions, Prediction
+from distillfss.formats.options import FormatOptions, Prediction, output_of
 from distillfss.io.kinds import VIDEO_SUFFIXES
 from distillfss.io.special import bands_and_range
 from distillfss.outputs import OutputSettings, make_outputs
+from distillfss.outputs.makers import Makers, fingerprint_of
+from distillfss.places import open_place
 from distillfss.predicting import PredictSummary
 from distillfss.quality.judging import Answer
 from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_strips
@@ -140,8 +142,8 @@ def predict_files(
     Raises
     ------
     UsageError
-        Before anything is written: two files would get the same mask, overlay or probabilities, or a mask would land
-        among the images.
+        Before anything is written: two files would get the same mask, overlay or probabilities, a mask would land among
+        the images, or results of another model are there.
     OutputError
         If a file cannot be written; what was written before stays.
     """
@@ -153,6 +155,9 @@ def predict_files(
     handlers = {path: special_handler(path) for path in paths}
     special = {path: handler for path, handler in handlers.items() if handler is not None}
     _refuse_inputs(special, out)
+    makers = Makers(open_place(out), str(out), fingerprint_of(segmenter))
+    if not options.overwrite:
+        makers.refuse_others()
     ordinary = PredictSummary(out, 0)
     found: dict[Path, Prediction] = {}
 
@@ -169,11 +174,18 @@ def predict_files(
             pictures(Tiling(segmenter, options), plain, lambda _, __: tell(), ordinary)
     finally:
         done.written += ordinary.written
+        done.masks += ordinary.masks
+        done.kept = ordinary.kept
         done.skipped_existing += ordinary.skipped_existing
         done.failed += ordinary.failed
         done.files = ordinary.files
         done.unlike += ordinary.unlike
         done.notices += ordinary.notices
+        makers = Makers(open_place(out), str(out), fingerprint_of(segmenter))  # which the pictures have changed
+        settings = options.about_masks
+        differing = [] if options.overwrite else makers.differing(settings)
+        if ordinary.written:
+            makers.claim([], settings, overwrite=options.overwrite)
         ordinary = PredictSummary(out, 0)
     if areas and special:
         areas.load()
@@ -191,12 +203,34 @@ def predict_files(
             else:
                 found[path] = prediction
                 done.written += 1
+                _count(done, prediction, out)
+                makers.claim(_outputs(prediction, out, areas), settings, overwrite=options.overwrite)
             if areas:
                 areas.add(path, prediction)
     if areas and special and areas.write():
         done.files["csv"] = 1
+    if differing and (done.skipped_existing or done.kept):
+        done.notices.append(
+            f"{out}: what was left alone was made with another {' and another '.join(differing)}; "
+            "--overwrite makes it anew"
+        )
     tell()
     return found
+
+
+def _count(done: PredictSummary, prediction: Prediction, out: Path) -> None:
+    """Note what was written of a special file, and what was left alone."""
+    for path in prediction.written:
+        name = output_of(path, out)
+        if path in prediction.kept:
+            done.kept[name] = done.kept.get(name, 0) + 1
+        else:
+            done.masks += name == "mask"
+
+
+def _outputs(prediction: Prediction, out: Path, areas: AreaRows | None) -> list[str]:
+    names = [output_of(path, out) for path in prediction.written if path not in prediction.kept]
+    return [*names, "csv"] if areas else names
 
 
 def as_learnt(options: FormatOptions, segmenter: Any) -> FormatOptions:
