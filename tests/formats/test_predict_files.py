@@ -205,10 +205,58 @@ def test_a_map_is_counted_from_the_mask_that_is_there(
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     segmenter.calls = 0
     assert main([*words, "--outputs", "csv"]) == 0
-    assert segmenter.calls == 0
-    assert "csv: no rows of slice.dcm:" in capsys.readouterr().err
+    assert segmenter.calls == 1  # of a slice, rows alone were asked for
+    assert "csv: no rows" not in capsys.readouterr().err
+    assert ("slice.dcm", "bright") in rows(out / "areas.csv")
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name in before} == before
     assert rows(out / "areas.csv")["map.tif", "bright"]["pixels"] == str(disc_pair(1)[1].sum())
+
+
+@pytest.fixture
+def cine(folder: Path) -> Path:
+    """Several frames that lie nowhere in space, though the file has a frame of reference."""
+    scan = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    scan.SOPClassUID = scan.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.3"  # secondary capture
+    del scan.ImagePositionPatient, scan.ImageOrientationPatient
+    scan.NumberOfFrames, scan.PixelData = 2, scan.PixelData + bytes(len(scan.PixelData))
+    for path in folder.iterdir():
+        path.unlink()
+    scan.save_as(folder / "cine.dcm")
+    return folder / "cine.dcm"
+
+
+def test_without_a_mask_a_cine_gets_what_is_asked_for(
+    cine: Path, tmp_path: Path, segmenter: BrightnessSegmenter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["predict", "model", str(cine), "--out", str(out), "--outputs", "overlay,csv"]
+    assert main(words) == 0
+    assert [path.name for path in sorted((out / "overlays" / "cine").iterdir())] == ["0001.jpg", "0002.jpg"]
+    with (out / "areas.csv").open() as file:
+        assert [row["frame"] for row in csv.DictReader(file)] == ["1", "1", "2", "2"]
+    assert not list(out.glob("cine*"))
+    segmenter.calls = 0
+    assert main(words) == 0
+    assert segmenter.calls == 0
+    assert main([*words[:-1], "csv", "--out", str(tmp_path / "new")]) == 0
+    assert [path.name for path in (tmp_path / "new").glob("*")] == [".distillfss-records", "areas.csv"]
+
+
+def test_where_a_cine_gets_no_mask_it_gets_the_rest(
+    cine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["predict", "model", str(cine), "--out", str(out)]
+    assert main([*words, "--outputs", "mask,csv"]) == 3
+    told = capsys.readouterr()
+    assert told.out.startswith(f"0 masks written to {out}")
+    assert "several frames without plane positions, as in secondary capture, endoscopy and ultrasound" in told.err
+    assert "Frame of Reference" not in told.err
+    assert "Use --masks png. What else was asked for was written" in told.err
+    with (out / "areas.csv").open() as file:
+        assert [row["frame"] for row in csv.DictReader(file)] == ["1", "1", "2", "2"]
+    assert main([*words, "--out", str(tmp_path / "new")]) == 3
+    assert "was written" not in capsys.readouterr().err
 
 
 def test_a_table_of_areas_that_is_none_of_ours_is_left_alone(folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import click
@@ -59,7 +59,7 @@ def format_options(command: Command) -> Command:
     return command
 
 
-def parsed(given: dict[str, Any], *, overlay: bool, probabilities: bool, overwrite: bool) -> FormatOptions:
+def parsed(given: dict[str, Any], outputs: Collection[str], *, overwrite: bool) -> FormatOptions:
     """The options as typed.
 
     Raises
@@ -75,8 +75,11 @@ def parsed(given: dict[str, Any], *, overlay: bool, probabilities: bool, overwri
         polygons=_polygons(given["polygons"]),
         masks=given["masks"],
         every=given["every"],
-        overlay=overlay,
-        probabilities=probabilities,
+        # where nothing of what was asked for can be made of a file, it gets a mask
+        mask="mask" in outputs or not {"overlay", "csv"} & set(outputs),
+        overlay="overlay" in outputs,
+        probabilities="probabilities" in outputs,
+        areas="csv" in outputs,
         overwrite=overwrite,
     )
 

@@ -125,7 +125,7 @@ def command(
     _check_local(formats, executor == "ray" or is_url(images) or is_url(out))
     extras = [name for name, asked in (("overlay", overlay), ("probabilities", probabilities)) if asked]
     names = (*(name.strip() for name in outputs.split(",")), *extras)
-    asked = parsed(formats, overlay="overlay" in names, probabilities="probabilities" in names, overwrite=overwrite)
+    asked = parsed(formats, names, overwrite=overwrite)
     settings = PlanSettings(out, names, (), coco_segmentation, instances, metres_per_pixel)
     settings.make_outputs()  # refuses what it cannot make before a model is loaded
     special: dict[Path, Prediction] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distillfss.errors import UsageError
+from distillfss.errors import DataError, UsageError
 from distillfss.formats.frames import ClassCounts, numbered, segment_picture, write_overlay
 from distillfss.formats.options import PNG, FormatOptions, Frame, Prediction, Tick
 from distillfss.io.dicom import DicomImage, frames_in
@@ -19,13 +19,13 @@ from distillfss.tiles.scores import CanSegment
 
 
 def dicom_targets(path: Path, out: Path, options: FormatOptions) -> list[Path]:
-    """The file or folder with the mask, then, on request, that with overlays. May look into the header."""
+    """The file or folder with the mask, if wanted, then, on request, that with overlays. May look into the header."""
     if options.masks != PNG and not options.overlay:
-        return [out / f"{path.stem}.dcm"]
+        return [out / f"{path.stem}.dcm"] if options.mask else []
     single = frames_in(path) == 1
     mask = out / (f"{path.stem}.dcm" if options.masks != PNG else f"{path.stem}.png" if single else path.stem)
     drawn = out / "overlays" / (f"{path.stem}.jpg" if single else path.stem)
-    return [mask, drawn] if options.overlay else [mask]
+    return [mask] * options.mask + [drawn] * options.overlay
 
 
 def predict_dicom(
@@ -54,7 +54,8 @@ def predict_dicom(
     Raises
     ------
     DataError
-        The file cannot be read, or a segmentation cannot refer to it.
+        The file cannot be read, or a segmentation cannot refer to it and nothing else is wanted
+        (``Prediction.no_mask`` else).
     UsageError
         Probabilities were asked for, which DICOM has no good place for.
     OutputError
@@ -66,14 +67,23 @@ def predict_dicom(
     targets = dicom_targets(path, out, options)
     make_folder(out)
     single = image.frames == 1
-    as_png = options.masks == PNG
-    masks = np.empty((0 if as_png else image.frames, *image.shape), np.uint8)
-    if not as_png:  # whether one can refer to this image shows before the work, not after
-        segmentation_of(image.dataset, np.zeros_like(masks), segmenter.class_names)
+    as_png, as_segmentation = options.mask and options.masks == PNG, options.mask and options.masks != PNG
+    masks = np.empty((image.frames if as_segmentation else 0, *image.shape), np.uint8)
+    no_mask = None
+    if as_segmentation:  # whether one can refer to this image shows before the work, not after
+        try:
+            segmentation_of(image.dataset, np.zeros_like(masks), segmenter.class_names)
+        except DataError as error:
+            if not (options.overlay or options.areas):
+                raise
+            no_mask, as_segmentation = f"{error.problem}. {error.cure}", False
+            targets = targets[1:]
     counts = ClassCounts(segmenter.class_names)
     frames: list[Frame] = []
     with ExitStack() as folders:
-        places = [place if single else folders.enter_context(atomic_folder(place)) for place in targets[1 - as_png :]]
+        places = [
+            place if single else folders.enter_context(atomic_folder(place)) for place in targets[as_segmentation:]
+        ]
         for index in range(image.frames):
             picture = image.frame(index)
             mask = segment_picture(segmenter, picture, options)
@@ -81,13 +91,13 @@ def predict_dicom(
             frames.append(counts.add(mask, None if metres is None else PixelArea(metres, DICOM)))
             if as_png:
                 write_mask(places[0] if single else numbered(places[0], index, image.frames, "png"), mask)
-            else:
+            elif as_segmentation:
                 masks[index] = mask
             if options.overlay:
                 write_overlay(places[-1] if single else numbered(places[-1], index, image.frames, "jpg"), picture, mask)
             if tick:
                 tick(index + 1, image.frames)
-        if not as_png:
+        if as_segmentation:
             write_segmentation(targets[0], image.dataset, masks, segmenter.class_names)
     return Prediction(
         targets,
@@ -96,6 +106,7 @@ def predict_dicom(
         counts.square_metres(frames),
         frames=frames,
         details={"frames": image.frames},
+        no_mask=no_mask,
     )
 
 

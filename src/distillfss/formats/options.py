@@ -39,8 +39,12 @@ class FormatOptions:
     masks
         ``native``: GeoTIFF for rasters, a TIFF stack for stacks, DICOM segmentation for DICOM, lossless video for
         videos. ``png``: one PNG per picture, slice or frame.
+    mask
+        Whether a DICOM file's mask is wanted; that of all others is always written.
     overlay, probabilities
         Whether to write these too.
+    areas
+        Whether areas are counted, which is worth the work where no mask can be written.
     overwrite
         Whether to write again what exists.
     every
@@ -53,8 +57,10 @@ class FormatOptions:
     value_range: tuple[float, float] | None = None
     polygons: tuple[str, ...] = ()
     masks: str = NATIVE
+    mask: bool = True
     overlay: bool = False
     probabilities: bool = False
+    areas: bool = False
     overwrite: bool = False
     every: int = 1
 
@@ -130,6 +136,8 @@ class Prediction:
         Whatever else is worth knowing, JSON-safe.
     no_probabilities
         Whether probabilities were asked for, which this kind of file does not get.
+    no_mask
+        Why there is none though it was asked for; what else was asked for is there.
     """
 
     written: list[Path]
@@ -141,6 +149,7 @@ class Prediction:
     details: dict[str, Any] = field(default_factory=dict)
     no_probabilities: bool = False
     kept: list[Path] = field(default_factory=list)
+    no_mask: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""

@@ -202,7 +202,10 @@ def predict_files(
                 done.skipped_existing += 1
             else:
                 found[path] = prediction
-                done.written += 1
+                if prediction.no_mask is None:
+                    done.written += 1
+                else:
+                    done.failed.append((path, f"{prediction.no_mask}. What else was asked for was written"))
                 _count(done, prediction, out)
                 makers.claim(_outputs(prediction, out, areas), settings, overwrite=options.overwrite)
             if areas:
@@ -255,12 +258,17 @@ def _predict_one(
     spared = options.probabilities and not handler.probabilities
     if spared:
         options = replace(options, probabilities=False)
-    counted = areas is None or areas.has(path) or not handler.counts_again
-    if counted and not options.overwrite and all(target.exists() for target in handler.targets(path, out, options)):
+    targets = handler.targets(path, out, options)
+    counted = areas is None or areas.has(path) or (_has_mask(targets, out) and not handler.counts_again)
+    if counted and not options.overwrite and all(target.exists() for target in targets):
         return None
     tick = None if part is None else lambda done, total: part(path, done, total)
     prediction = handler.predict(segmenter, path, out, options, tick)
     return replace(prediction, no_probabilities=True) if spared else prediction
+
+
+def _has_mask(targets: Sequence[Path], out: Path) -> bool:
+    return any(output_of(target, out) == "mask" for target in targets)
 
 
 def _paths(images: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -292,7 +300,7 @@ def _refuse_collisions(special: dict[Path, Handler], plain: list[Path], out: Pat
             other = seen.setdefault(name.casefold(), path)
             if other is not path:
                 raise UsageError(
-                    f"{other.name} and {path.name} would both get {'the mask ' if target is targets[0] else ''}{name}",
+                    f"{other.name} and {path.name} would both get {'the mask ' * _has_mask([target], out)}{name}",
                     cure="Rename one of them or predict them into different folders",
                     path=path,
                 )

@@ -90,11 +90,21 @@ def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequenc
             )
     except Exception as error:  # highdicom checks the image's header, with whatever error it stumbles over
         reason = " ".join(str(error).split()) or type(error).__name__
+        if len(masks) > 1 and "Frame of Reference" in reason and not _has_positions(dataset):
+            # which it says of files that have a frame of reference, too
+            reason = "several frames without plane positions, as in secondary capture, endoscopy and ultrasound"
         raise DataError(
             f"a DICOM segmentation cannot refer to this image ({reason[:160]})",
             cure="Use --masks png",
             path=source,
         ) from error
+
+
+def _has_positions(dataset: Any) -> bool:
+    """Whether a file of several frames says where in space they lie."""
+    names = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+    groups = [item for name in names for item in (dataset.get(name) or [])[:1]]
+    return any("PlanePositionSequence" in item or "PlanePositionSlideSequence" in item for item in groups)
 
 
 @contextmanager
