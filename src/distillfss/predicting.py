@@ -64,6 +64,8 @@ class PredictSummary:
         Masks written by this run, those of special files among them.
     kept
         Of the images that were worked on, files that were there already and left alone, by output.
+    without_polygons
+        Files that get no polygons, whatever is asked for.
     unlike
         Images of this run that are unlike anything in the support.
     notices
@@ -78,6 +80,7 @@ class PredictSummary:
     files: dict[str, int] = field(default_factory=dict)
     masks: int = 0
     kept: dict[str, int] = field(default_factory=dict)
+    without_polygons: int = 0
     unlike: list[ImageSource] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 

@@ -212,6 +212,24 @@ def test_a_map_is_counted_from_the_mask_that_is_there(
     assert rows(out / "areas.csv")["map.tif", "bright"]["pixels"] == str(disc_pair(1)[1].sum())
 
 
+def test_polygons_are_counted_and_files_without_them_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--polygons", "geojson,gpkg"]
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "  polygons: STEM.geojson, STEM.gpkg (2 files)" in told.out.splitlines()
+    assert "note: polygons: of GeoTIFF only, not of the 3 other files" in told.err.splitlines()
+    words[2:5] = [str(folder / "picture.png"), "--out", str(tmp_path / "picture")]
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "note: polygons: of GeoTIFF only, not of the 1 other file" in told.err.splitlines()
+    assert "  polygons:" not in told.out
+    words[2:5] = [str(folder / "map.tif"), "--out", str(tmp_path / "map")]
+    assert main(words) == 0
+    assert "polygons: of" not in capsys.readouterr().err
+
+
 @pytest.fixture
 def cine(folder: Path) -> Path:
     """Several frames that lie nowhere in space, though the file has a frame of reference."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,8 @@ def command(
     }
     files = [*summary.notices, *(notice for prediction in special.values() for notice in prediction.notices)]
     run = [_without_rows(areas.left_out)] if areas and areas.left_out else []
+    if asked.polygons and summary.without_polygons:
+        run.append(f"polygons: of GeoTIFF only, not of the {_other_files(summary.without_polygons)}")
     run += _others_left(settings) if overwrite else []
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
@@ -196,7 +199,7 @@ def command(
         others = [f"{more} more of such notes on files; --json lists all of them"] if more > 0 else []
         for notice in [*files[:SHOWN_NOTICES], *others, *run]:
             click.echo(f"note: {one_line(notice)}", err=True)
-        _print(summary, settings, report["seconds"])
+        _print(summary, settings, asked.polygons, report["seconds"])
     if summary.failed:
         raise Finished(DataError.exit_code, report)
     return report
@@ -263,6 +266,10 @@ def _things(settings: PlanSettings, summary: PredictSummary) -> str:
     return f"{summary.masks} mask{'s' * (summary.masks != 1)}"
 
 
+def _other_files(count: int) -> str:
+    return f"{count} other file{'s' * (count != 1)}"
+
+
 def _others_left(settings: PlanSettings) -> list[str]:
     """After a run with --overwrite: outputs that it was not asked for are still those of another model."""
     left = Makers(open_place(settings.out), shown(settings.out), settings.model).others
@@ -271,11 +278,12 @@ def _others_left(settings: PlanSettings) -> list[str]:
     return [f"{shown(settings.out)}: {', '.join(left)} there are still another model's; name them in --outputs as well"]
 
 
-def _print(summary: PredictSummary, settings: PlanSettings, seconds: float) -> None:
+def _print(summary: PredictSummary, settings: PlanSettings, polygons: Sequence[str], seconds: float) -> None:
     click.echo(f"{_things(settings, summary)} written to {summary.out} in {options.duration(seconds)}")
     for name, files in summary.files.items():
         if files and name != "mask":
-            click.echo(f"  {name}: {OUTPUTS[name].where} ({files} {'file' if files == 1 else 'files'})")
+            where = OUTPUTS[name].where if name in OUTPUTS else ", ".join(f"STEM.{kind}" for kind in polygons)
+            click.echo(f"  {name}: {where} ({files} {'file' if files == 1 else 'files'})")
     if summary.skipped_existing:
         click.echo(f"{summary.skipped_existing} were there already and left alone (--overwrite writes them again)")
     if summary.kept:

@@ -33,6 +33,8 @@ class Handler:
         Whether ``predict`` can say what is in a mask that exists, and leaves that as it is.
     probabilities
         Whether it can write these; asked for them, ``predict`` refuses where not.
+    polygons
+        Whether it can write these; asked for them, ``predict`` passes them over where not.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Handler:
     predict: Predict
     counts_again: bool = False
     probabilities: bool = False
+    polygons: bool = False
 
 
 def special_handler(path: str | Path) -> Handler | None:
@@ -50,14 +53,16 @@ def special_handler(path: str | Path) -> Handler | None:
     path = Path(path)
     kind = kind_of(path)
     if kind is Kind.PICTURE and _declared_pixels(path) > limits().pixels:
-        return Handler("large picture", _large_targets, _predict_large, counts_again=True, probabilities=True)
+        able = {"counts_again": True, "probabilities": True, "polygons": True}
+        return Handler("large picture", _large_targets, _predict_large, **able)
     return _HANDLERS.get(kind, lambda: None)()
 
 
 def _raster() -> Handler:
     from distillfss.formats.raster import predict_raster, raster_targets
 
-    return Handler(Kind.RASTER, raster_targets, predict_raster, counts_again=True, probabilities=True)
+    able = {"counts_again": True, "probabilities": True, "polygons": True}
+    return Handler(Kind.RASTER, raster_targets, predict_raster, **able)
 
 
 def _stack() -> Handler:

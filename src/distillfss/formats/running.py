@@ -154,6 +154,7 @@ def predict_files(
     done.out, done.total = out, len(paths)
     handlers = {path: special_handler(path) for path in paths}
     special = {path: handler for path, handler in handlers.items() if handler is not None}
+    done.without_polygons = len(paths) - sum(handler.polygons for handler in special.values())
     _refuse_inputs(special, out)
     makers = Makers(open_place(out), str(out), fingerprint_of(segmenter))
     if not options.overwrite:
@@ -229,6 +230,8 @@ def _count(done: PredictSummary, prediction: Prediction, out: Path) -> None:
             done.kept[name] = done.kept.get(name, 0) + 1
         else:
             done.masks += name == "mask"
+            if name == "polygons":
+                done.files[name] = done.files.get(name, 0) + 1
 
 
 def _outputs(prediction: Prediction, out: Path, areas: AreaRows | None) -> list[str]:
