@@ -171,3 +171,17 @@ def test_a_package_that_is_missing_is_named(
     assert main(["predict", "model", str(images), "--out", str(tmp_path / "masks"), "--outputs", "yolo"]) == 2
     error = capsys.readouterr().err
     assert "--outputs yolo needs rasterio, which is not installed. pip install 'distillfss[outputs]'" in error
+
+
+@pytest.mark.parametrize(("verb", "name"), [("predict", "IMAGES"), ("evaluate", "LABELLED"), ("extend", "SUPPORT")])
+@pytest.mark.parametrize("suffix", ["safetensors", "onnx"])
+def test_swapped_arguments_are_told(
+    verb: str, name: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = tmp_path / "scans", tmp_path / f"model.{suffix}"
+    folder.mkdir()
+    model.touch()
+    assert main([verb, str(folder), str(model), "--out", str(tmp_path / "out")]) == 2
+    told = f"error: {folder}: is a folder, and {model} looks like a model. The order is MODEL {name}"
+    assert capsys.readouterr().err.splitlines() == [told]
+    assert not (tmp_path / "out").exists()

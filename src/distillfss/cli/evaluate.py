@@ -58,6 +58,7 @@ def command(
     The headline is the foreground IoU over all pixels. Use images the model has not learnt from. Pairs that cannot be
     read are left out and listed; then the exit code is 3.
     """
+    options.refuse_swapped(model, labelled, "LABELLED")
     names = options.split_names(classes)
     if out is not None:
         for name in (CSV, JSON, PAGE):

@@ -94,6 +94,8 @@ def command(
     A run that is stopped leaves OUT.part beside the file to write; the same command goes on from there.
     """
     started = time.perf_counter()
+    if support is not None:
+        options.refuse_swapped(model, support, "SUPPORT")
     _check_arguments(context, model, support, remove)
     remove = tuple(dict.fromkeys(remove))
     config = FitConfig(seed=seed, device=device, init=init, effort=effort, instant=instant)

@@ -29,6 +29,7 @@ __all__ = [
     "make_folder",
     "megabytes",
     "path_argument",
+    "refuse_swapped",
     "seed",
     "shell",
     "split_names",
@@ -87,6 +88,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 PATH = click.Path(path_type=Path, readable=False)
 """A path that our own code checks, so that its errors name the cure."""
 
+MODEL_SUFFIXES = (".safetensors", ".onnx")
+
 debug = click.option("--debug", is_flag=True, help="Show the stack trace of an error.")
 
 
@@ -105,6 +108,13 @@ def split_names(text: str | None) -> list[str] | None:
 def path_argument(name: str) -> Callable[[Command], Command]:
     """A path that our own code checks, so that its errors name the cure."""
     return click.argument(name, type=PATH)
+
+
+def refuse_swapped(model: Path, folder: str | Path, name: str) -> None:
+    """Raise the ``UsageError`` of a folder and a model given in the other order; ``name`` is that of the argument."""
+    second = Path(folder)
+    if model.is_dir() and second.suffix.lower() in MODEL_SUFFIXES and second.is_file():
+        raise UsageError(f"is a folder, and {second} looks like a model", cure=f"The order is MODEL {name}", path=model)
 
 
 def check_new_file(path: Path, overwrite: bool, usual: str = "model.safetensors") -> None:

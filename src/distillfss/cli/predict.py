@@ -122,6 +122,7 @@ def command(
     from distillfss.formats.running import predict_files
 
     started = time.perf_counter()
+    options.refuse_swapped(model, images, "IMAGES")
     _check_executor(executor, ray_address, workers)
     _check_local(formats, executor == "ray" or is_url(images) or is_url(out))
     extras = [name for name, asked in (("overlay", overlay), ("probabilities", probabilities)) if asked]
