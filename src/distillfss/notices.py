@@ -5,8 +5,12 @@ Code never looks for words in the sentence: those may change.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 class NoticeKind(Enum):
@@ -35,3 +39,18 @@ def as_notice(said: Notice | str) -> Notice:
 def texts(notices: tuple[Notice, ...]) -> tuple[str, ...]:
     """What people read."""
     return tuple(notice.text for notice in notices)
+
+
+def once_each(said: Sequence[str]) -> list[str]:
+    """What is said of one file after the other, once: of the first, and how many more it holds of, with other numbers.
+
+    Sentences about a file begin with its name and a colon; others stay as they are.
+    """
+    alike: dict[str, list[str]] = {}
+    for text in said:
+        file, colon, what = text.partition(": ")
+        alike.setdefault(_NUMBER.sub("#", what) if colon and "." in file else text, []).append(text)
+    return [
+        f"{first} (and {len(more)} more image{'s' * (len(more) != 1)} likewise)" if more else first
+        for first, *more in alike.values()
+    ]

@@ -15,7 +15,7 @@ from distillfss.cli.fit import ALONE, STATE_BYTES, training_progress
 from distillfss.cli.running import one_line
 from distillfss.config import FitConfig
 from distillfss.errors import OutputError, UsageError
-from distillfss.notices import NoticeKind
+from distillfss.notices import NoticeKind, once_each
 from distillfss.segmenter import ONNX_SUFFIX
 
 if TYPE_CHECKING:
@@ -197,9 +197,8 @@ def _read(
     from distillfss.support import SupportSet
 
     support = SupportSet.from_folder(folder, classes=names, format=format_name, reading=reading)
-    for remark in support.remarks:
-        if remark.kind is not NoticeKind.NEVER_FOUND:
-            show.note(f"note: {remark.text}")
+    for text in once_each([each.text for each in support.remarks if each.kind is not NoticeKind.NEVER_FOUND]):
+        show.note(f"note: {text}")
     return support
 
 

@@ -249,10 +249,11 @@ def copies_note(images: int, copies: int) -> str:
 def read_support(folder: Path, names: list[str] | None, show: Display, format_name: str = "auto") -> SupportSet:
     """Read and check the support set; what it has to say is shown."""
     show.update("reading support")
+    from distillfss.notices import once_each
     from distillfss.support import SupportSet
 
     support = SupportSet.from_folder(folder, classes=names, format=format_name)
-    for notice in support.notices:
+    for notice in once_each(support.notices):
         show.note(f"note: {notice}")
     if (copies := len(support) - support.different) > 0:
         show.note(f"note: {copies_note(len(support), copies)}")
