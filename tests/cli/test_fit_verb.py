@@ -100,7 +100,7 @@ def test_fit_predict_evaluate(
     masks = tmp_path / "masks"
     done = run_cli("predict", model, support / "images", "--out", masks)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in masks.iterdir()) == ["disc000.png", "disc001.png"]
+    assert sorted(path.name for path in masks.glob("*.png")) == ["disc000.png", "disc001.png"]
     with Image.open(masks / "disc000.png") as mask:
         assert (mask.mode, mask.size) == ("P", (80, 60))
 

@@ -16,7 +16,9 @@ from distillfss.errors import UsageError
 from distillfss.io.masks import read_mask
 from distillfss.outputs.makers import FILE, Makers
 from distillfss.places import Folder
+from distillfss.predict_plan import PlanSettings
 from distillfss.predicting import predict_images
+from distillfss.ray_predicting import predict_on_ray
 
 Use = Callable[..., int]
 
@@ -157,3 +159,9 @@ def test_addresses_remember_too(images: Path) -> None:
     with pytest.raises(UsageError, match=rf"{address}: holds results of another model \(mask\)"):
         predict_images(Known("b"), images, address)
     assert predict_images(Known("a"), images, address).skipped_existing == 2
+
+
+def test_on_ray_it_is_refused_before_a_cluster_is_looked_for(images: Path, out: Path) -> None:
+    predict_images(Known("a"), images, out)
+    with pytest.raises(UsageError, match="another model"):
+        predict_on_ray(Path("model"), PlanSettings(str(out), ("mask",), ("bright",), model="b"), images)
