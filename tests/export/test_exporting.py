@@ -14,7 +14,7 @@ import torch
 from export_helpers import SmallBackbone, picture
 from helpers import REPOSITORY
 from onnx import helper, numpy_helper
-from pictures import random_rgb
+from pictures import make_folder, random_rgb, two_classes
 from PIL import Image
 from torch.nn import functional as F
 
@@ -351,6 +351,15 @@ def test_pictures_of_a_folder_that_another_tool_annotated(tmp_path: Path) -> Non
         np.testing.assert_array_equal(example.mask, wanted)
         for name in ("images", "masks"):
             (tmp_path / name).mkdir(exist_ok=True)
+
+
+def test_white_masks_calibrate_no_model_of_several_classes(tmp_path: Path) -> None:
+    make_folder(tmp_path / "d", {name: two_classes(24, 32, 255) for name in "ab"})
+    with pytest.raises(DataError, match=r"255 means ignore here.*1 crop, 2 weed"):
+        read_examples([tmp_path / "d"], ["crop", "weed"])
+    (only,) = read_examples([tmp_path / "d"], ["crop"], most=1)
+    assert only.mask is not None
+    assert set(np.unique(only.mask)) == {0, 1}
 
 
 class TinyStudent(torch.nn.Module):
