@@ -28,7 +28,8 @@ def wants_tiles(segmenter: CanSegment, shape: tuple[int, int], asked: int | None
     """
     if asked is not None:
         return asked > 0
-    return shape[0] * shape[1] > max(WHOLE_PIXELS, 4 * tile_side(segmenter) ** 2)
+    pixels = shape[0] * shape[1]
+    return pixels > WHOLE_PIXELS and pixels > 4 * tile_side(segmenter) ** 2
 
 
 def segment_picture(segmenter: CanSegment, pixels: NDArray[np.uint8], options: FormatOptions) -> NDArray[np.uint8]:
