@@ -145,6 +145,13 @@ def test_choice_of_bands(tmp_path: Path, asked: tuple[int, ...] | None, taken: t
         np.testing.assert_array_equal(pixels[:, :, channel], bands[band - 1, 3:103, 7:97])
 
 
+def test_of_two_bands_the_first_is_seen_and_that_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "two.tif", blocks(bands=2), photometric="MINISBLACK", **UTM)
+    with RasterSource(path) as source:
+        assert source.bands == (1,)
+        assert source.notices[0].startswith(f"{path}: 2 bands, of which 1 is seen, as grey; --bands of predict")
+
+
 def test_the_file_says_which_bands_are_red_green_and_blue(tmp_path: Path) -> None:
     path = write(tmp_path / "bgrn.tif", blocks(bands=4), photometric="MINISBLACK", **UTM)
     names = ("blue", "green", "red", "undefined")

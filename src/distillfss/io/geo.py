@@ -145,12 +145,13 @@ class RasterSource:
             return tuple(colours.index(name) + 1 for name in ("red", "green", "blue"))
         seen = [number for number, name in enumerate(colours, start=1) if name != "alpha"]
         taken = tuple(seen[:3]) if len(seen) >= 3 else tuple(seen[:1] or [1])
-        if len(seen) > 3:
-            named = ", ".join(map(str, taken))
-            chosen = (
-                f"{self.path}: {len(seen)} bands, of which {named} were taken as red, green and blue; "
-                f"{chosen_by('bands')} chooses others"
+        if len(seen) > len(taken):
+            which = (
+                f"{', '.join(map(str, taken))} were taken as red, green and blue"
+                if len(taken) == 3
+                else f"{taken[0]} is seen, as grey"
             )
+            chosen = f"{self.path}: {len(seen)} bands, of which {which}; {chosen_by('bands')} chooses others"
             self.remarks.append(Notice(chosen))
         return taken
 
