@@ -486,6 +486,28 @@ def test_what_is_drawn_where_a_map_holds_no_data_is_not_counted(tmp_path: Path) 
     assert check(tmp_path).support.pixels[1] == (mask[:, half:] == 1).sum()
 
 
+@pytest.mark.parametrize(
+    ("crs", "left", "misplaced"),
+    [
+        ("EPSG:32633", 5e5, False),
+        ("EPSG:32633", 5e5 + 0.4, False),
+        ("EPSG:32633", 5e5 + 3, True),
+        ("EPSG:32632", 5e5, True),
+    ],
+)
+def test_a_mask_of_another_place_than_its_map(crs: str, left: float, misplaced: bool, tmp_path: Path) -> None:
+    image, mask = picture(0)
+    save(tmp_path, "a", image, mask)
+    shape = {"driver": "GTiff", "height": HEIGHT, "width": WIDTH, "dtype": "uint8"}
+    maps = {"images": (np.moveaxis(image, -1, 0), "EPSG:32633", 5e5), "masks": (mask[None], crs, left)}
+    for folder, (bands, system, west) in maps.items():
+        (tmp_path / folder / "a.png").unlink()
+        place = {"crs": system, "transform": from_origin(west, 5e6, 1, 1), "count": len(bands)}
+        with rasterio.open(tmp_path / folder / "a.tif", "w", **shape, **place) as dataset:
+            dataset.write(bands)
+    assert [each.kind for each in check(tmp_path).findings] == ["misplaced"] * misplaced
+
+
 def test_radiographs_are_looked_at(tmp_path: Path) -> None:
     source = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     random = np.random.default_rng(0)

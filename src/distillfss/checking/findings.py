@@ -83,6 +83,7 @@ KINDS: dict[str, Kind] = {
     "mixed-depth": Kind(
         WARNING, "mixed bit depths", "16-bit pictures are stretched each by itself, 8-bit ones are not."
     ),
+    "misplaced": Kind(WARNING, "masks of another place", "Image and mask are maps, and not of the same ground."),
     "absent-class": Kind(WARNING, "classes without a pixel", "The model would never find them."),
     "alike-classes": Kind(
         WARNING, "classes named nearly alike", "They are two classes to the model, whatever was meant."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,9 @@ from distillfss.checking.shapes import boxes_of, specks, thin
 from distillfss.checking.turning import as_stored, drawn_as_stored
 from distillfss.errors import DataError, UsageError
 from distillfss.io.annotations import Annotations
+from distillfss.io.annotations.places import place_of
 from distillfss.io.decode import DecodedImage, read_image
+from distillfss.io.kinds import Kind, kind_of
 from distillfss.io.legend import Legend
 from distillfss.io.masks import IGNORE
 from distillfss.io.pairs import Pair
@@ -110,7 +113,7 @@ def look_at(pair: Pair, annotations: Annotations, size: int, shrink: Shrink) -> 
     mask = raw.mask
     if look.header is not None and pixels is not None:
         mask, finding = fitted(mask, pixels, look.header, pair)
-        look.findings += [finding] if finding else []
+        look.findings += [finding] if finding else _look_at_place(pair)
         if mask.shape != pixels.shape[:2]:
             return look
     # what is drawn where a map holds no data does not count
@@ -180,6 +183,19 @@ def _look_at_image(look: Look, legend: Legend, shrink: Shrink) -> DecodedImage |
         cure = cure[:1].upper() + cure[1:] or "Nothing, if that is what you see"
         look.findings.append(Finding("converted", pair.image, problem, cure, pair.image))
     return decoded
+
+
+def _look_at_place(pair: Pair) -> list[Finding]:
+    """A mask that is a map, too, may be of another one than its image."""
+    if pair.draw is not None or Kind.RASTER not in (kind_of(pair.mask), kind_of(pair.image)):
+        return []
+    with contextlib.suppress(DataError):  # told where it is read
+        image, mask = place_of(pair.image), place_of(pair.mask)
+        if image is not None and mask is not None and not mask.lies_on(image):
+            problem = "by its coordinates it lies elsewhere than its image, whose pixels it is taken for"
+            cure = "Look whether it is the mask of this image, and write it on the image's grid"
+            return [Finding("misplaced", pair.mask, problem, cure, pair.image)]
+    return []
 
 
 def _look_at_shapes(look: Look, mask: NDArray[np.uint8], size: int) -> None:

@@ -54,6 +54,12 @@ class Place:
             x, y = warp.transform(system, self.crs, points[:, 0].tolist(), points[:, 1].tolist())
         return _applied(~self.transform, np.asarray(x, np.float64), np.asarray(y, np.float64))
 
+    def lies_on(self, other: Place) -> bool:
+        """Whether the pixels of both are the same pieces of ground, to half a pixel."""
+        ends = np.array([0.0, 100.0])
+        there = _applied(~other.transform, *_applied(self.transform, ends, ends).T)
+        return bool(self.crs == other.crs and (np.abs(there - ends[:, None]) <= 0.5).all())
+
     def degrees(self, size: tuple[int, int], path: Path) -> tuple[Points, Points] | None:
         """West and south, east and north of the map; None if its coordinate system is none of the Earth."""
         height, width = size
@@ -90,7 +96,7 @@ def to_pixels(image: Path, size: tuple[int, int], crs: Any, outlines: Sequence[P
         It has a ``crs`` and the image no place on Earth, or a ``crs`` that is not known; both pixels and degrees would
         make sense; or it cannot be in pixels, nor on what the image shows of the Earth.
     """
-    place = _place(image)
+    place = place_of(image)
     if crs is not None:
         name = _name(crs, path)
         if place is None:
@@ -123,7 +129,8 @@ def as_they_are(points: Points) -> Points:
     return points
 
 
-def _place(image: Path) -> Place | None:
+def place_of(image: Path) -> Place | None:
+    """Where a map lies; None of a picture that does not say. Raises ``DataError`` if it cannot be read."""
     if kind_of(image) is not Kind.RASTER:
         return None
     with gdal(image) as rasterio, quiet(), rasterio.open(image.resolve(), driver="GTiff") as dataset:
