@@ -287,6 +287,15 @@ def test_folders_of_other_names_are_pointed_out(part: str, called: str, folder: 
     assert refused(folder).cure.startswith("Put the images into images/")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("roofs.gpkg", "a GeoPackage"), ("images/roofs.SHP", "a shapefile")])
+def test_layers_of_gis_programs_are_to_be_exported(name: str, kind: str, folder: Path) -> None:
+    shutil.rmtree(folder / "masks")
+    (folder / name).touch()
+    found = refused(folder)
+    assert found.problem == "has no folder masks/"
+    assert found.cure.startswith(f"Export {Path(name).name} as GeoJSON ({kind} cannot be read)")
+
+
 def test_missing_folders(folder: Path, tmp_path: Path) -> None:
     assert "no such folder" in refused(tmp_path / "missing").problem
     assert "is a file, not a folder" in refused(folder / "meta.json").problem

@@ -181,6 +181,15 @@ def test_16_bits_stored_band_by_band_are_refused_with_their_own_cure(tmp_path: P
     assert "INTERLEAVE=PIXEL" in found.cure
 
 
+def test_signed_16_bits_whose_bytes_pillow_swaps_are_refused(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "count": 1, "height": MASK.shape[0], "width": MASK.shape[1], "dtype": "int16"}
+    for name, options in {"plain.tif": {}, "packed.tif": {"compress": "deflate"}}.items():
+        with rasterio.open(tmp_path / name, "w", **profile, **options, interleave="pixel", ENDIANNESS="BIG") as dataset:
+            dataset.write(MASK.astype(np.int16), 1)
+    np.testing.assert_array_equal(read_mask(tmp_path / "plain.tif"), MASK)
+    assert "signed 16-bit values in big-endian order" in refused(tmp_path / "packed.tif").problem
+
+
 @pytest.mark.parametrize("value", [1.5, float("inf"), 256.0, -1.0])
 def test_floats_that_are_no_classes_are_refused(value: float, tmp_path: Path) -> None:
     values = MASK.astype(np.float32)

@@ -69,6 +69,10 @@ def misread_layout(image: Image.Image) -> str | None:
     if image.format == "TIFF" and bits == 16 and planar == 2:
         several = tiff_tag(image, 277, 1) > 1
         return "a 16-bit TIFF with separate colour planes" if several else "a 16-bit TIFF stored band by band"
+    if "I;16BS" in raw_modes(image) and any(
+        tile.codec_name == "libtiff" for tile in getattr(image, "tile", None) or []
+    ):
+        return "a compressed TIFF of signed 16-bit values in big-endian order"
     if image.format == "TIFF" and bits == 8 and sample_format == 2:
         return "a TIFF of signed 8-bit values"
     if image.format == "PPM" and image.mode == "RGB" and ppm_maximum(image) > 255:

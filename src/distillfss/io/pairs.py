@@ -20,6 +20,9 @@ _LAYOUT = (
     "of other annotation formats, say which (--format)"
 )
 
+_OF_GIS = {".gpkg": "a GeoPackage", ".shp": "a shapefile"}
+"""What GIS programs save and nothing here reads."""
+
 _OTHER_NAMES = {
     "images": ("image", "img", "imgs", "imagery", "photos", "pictures"),
     "masks": ("mask", "labels", "label", "annotations", "gt", "groundtruth", "ground_truth", "segmentation"),
@@ -119,6 +122,9 @@ def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tu
             cure = "Give the folder above, which holds images/ and masks/" if inside else _LAYOUT
             if (other := _called_otherwise(folder, part.name)) is not None:
                 cure = f"Rename {other}/ to {part.name}/, if that is it. {_LAYOUT}"
+            elif (layer := _of_gis(folder)) is not None:
+                kind = _OF_GIS[layer.suffix.lower()]
+                cure = f"Export {layer.name} as GeoJSON ({kind} cannot be read), beside the GeoTIFFs it is drawn on"
             raise DataError(f"has no folder {part.name}/", cure=cure, path=folder)
     pictures, drawn = pictures_in(images_folder), pictures_in(masks_folder)
     for part, found in ((images_folder, pictures), (masks_folder, drawn)):
@@ -161,6 +167,14 @@ def _no_image(mask: Path, images_folder: Path) -> DataError:
         problem = f"its image images/{others[0]} is of a format that is not read"
         return DataError(problem, cure=f"Convert images/{others[0]} to PNG or JPEG", path=mask)
     return DataError("has no image of the same name in images/", cure="Add the image, or remove the mask", path=mask)
+
+
+def _of_gis(folder: Path) -> Path | None:
+    """A layer in the folder, or in one within it, that has to be exported first."""
+    with contextlib.suppress(OSError):
+        found = [path for path in [*folder.glob("*"), *folder.glob("*/*")] if path.suffix.lower() in _OF_GIS]
+        return min(found, default=None)
+    return None
 
 
 def _called_otherwise(folder: Path, name: str) -> str | None:

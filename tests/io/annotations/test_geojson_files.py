@@ -109,4 +109,9 @@ def test_objects_that_differ_in_something_else_are_not_taken_for_one_class(tmp_p
     # numbers of the objects, what is the same of all, and what QuPath says are no classes
     told = [{"fid": place, "landuse": "road", "isLocked": bool(place)} for place in range(3)]
     write_features(tmp_path, *((TRIANGLE, each) for each in told))
-    assert LabelledFolder.open(tmp_path).class_names == ("object",)
+    opened = LabelledFolder.open(tmp_path)
+    assert opened.class_names == ("object",)
+    assert opened.notices == (
+        f"{tmp_path}: no object has a class, so all are one, object; name it with --classes, or give each its class",
+    )
+    assert LabelledFolder.open(tmp_path, ["roof"]).notices == ()

@@ -90,7 +90,8 @@ def read(folder: Path, chosen: Sequence[str] | None) -> Annotations:
         )
         for path, image in found
     ]
-    return assemble("geojson", pictures, pairs, faults, table)
+    lone = f"{folder}: no object has a class, so all are one, {SINGLE}; name it with --classes, or give each its class"
+    return assemble("geojson", pictures, pairs, faults, table, [lone] if none and not named else [])
 
 
 def _files(folder: Path) -> list[Path]:
