@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distillfss.grouping import joined
+from distillfss.grouping import equal, firsts
 
 SIDE = 32
 REACH = 2
@@ -90,7 +90,7 @@ def same_pictures(pictures: NDArray[np.float32], digests: Sequence[str]) -> list
         for place, earlier in np.argwhere(likely.any(axis=0)).tolist():
             if earlier < start + place:
                 found.add((earlier, start + place))
-    return sorted(found | set(_equal(digests)))
+    return sorted(found | set(equal(digests)))
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:
@@ -130,16 +130,8 @@ def scenes(
                 pairs.append((earlier, later))
     versions = [VERSION.fullmatch(name) for name in names]
     origins = [None if match is None else match[1] for match in versions]
-    copies = [*pairs, *_equal([digest_of(image) for image in images]), *_equal(origins)]
-    first_of = {place: together[0] for together in joined(copies) for place in together}
-    return [first_of.get(place, place) for place in range(len(images))]
-
-
-def _equal(keys: Sequence[str | None]) -> list[tuple[int, int]]:
-    """Places of the first and of every later one with the same key; None is no key."""
-    first: dict[str, int] = {}
-    firsts = [(first.setdefault(key, place), place) for place, key in enumerate(keys) if key is not None]
-    return [(earlier, later) for earlier, later in firsts if earlier < later]
+    copies = [*pairs, *equal([digest_of(image) for image in images]), *equal(origins)]
+    return list(firsts(copies, len(images)))
 
 
 def _small_masks(mask: NDArray[np.uint8], ways: int) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distillfss.errors import DataError, UsageError
-from distillfss.grouping import joined
+from distillfss.grouping import equal, firsts
 from distillfss.io.annotations import AUTO, read_annotations
 from distillfss.io.class_names import class_name, perhaps_one
 from distillfss.io.decode import to_rgb8
@@ -316,12 +316,12 @@ class SupportSet:
         except re.error as error:
             cure = r"For images called p07_003.png, of patient p07, take '^p\d+'"
             raise UsageError(f"{pattern!r} is no regular expression: {error}", cure=cure) from None
-        found = {sample.name: expression.search(sample.name) for sample in self.samples}
-        if missing := [name for name, match in found.items() if match is None]:
+        found = [expression.search(sample.name) for sample in self.samples]
+        if missing := [sample.name for sample, match in zip(self.samples, found, strict=True) if match is None]:
             shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             cure = "Take a pattern that is in all names; what it finds there names the group"
             raise DataError(f"the group of {shown} is unknown: {pattern!r} is not in the name", cure=cure)
-        groups = ["/".join(part or "" for part in match.groups()) or match[0] for match in found.values() if match]
+        groups = ["/".join(part or "" for part in match.groups()) or match[0] for match in found if match]
         if len(set(groups)) == 1:
             raise UsageError(
                 f"all {len(groups)} images are of one group, {groups[0]!r}, so there is no other to learn from",
@@ -334,11 +334,7 @@ class SupportSet:
         """For every image the place of the first one of its group; of its scene, if nobody told of groups."""
         if not self.groups:
             return self.scenes
-        first: dict[str, int] = {}
-        pairs = [(first.setdefault(group, place), place) for place, group in enumerate(self.groups)]
-        each = joined([*pairs, *enumerate(self.scenes)])
-        first_of = {place: members[0] for members in each for place in members}
-        return tuple(first_of[place] for place in range(len(self)))
+        return firsts([*equal(self.groups), *enumerate(self.scenes)], len(self))
 
     def fewest(self) -> int:
         """In how many different images the rarest class occurs, of those that occur at all; 0 if none does."""

@@ -46,6 +46,13 @@ def test_groups_are_what_the_pattern_finds() -> None:
     assert some().subset([0, 1]).groups == ()
 
 
+def test_names_may_occur_twice() -> None:
+    """As those of images in folders of their own do."""
+    support = some(("p1_001", "p2_001", "p1_001", "p2_002")).grouped(PATTERN)
+    assert support.groups == ("p1", "p2", "p1", "p2")
+    assert support.together == (0, 1, 0, 1)
+
+
 def test_copies_bring_groups_together() -> None:
     """What is learnt from a copy in another group is no news."""
     assert some(("a_1", "b_1", "b_copy", "c_1")).grouped("^.").together == (0, 1, 1, 3)

@@ -21,6 +21,7 @@ from distillfss.outputs.makers import Makers, fingerprint_of
 from distillfss.places import is_url, open_place, shown
 from distillfss.predict_plan import PlanSettings
 from distillfss.predicting import PredictSummary, predict
+from distillfss.wording import counted
 
 if TYPE_CHECKING:
     from distillfss.formats.options import Prediction
@@ -188,7 +189,7 @@ def command(
     files = [*summary.notices, *(notice for prediction in special.values() for notice in prediction.notices)]
     run = [_without_rows(areas.left_out)] if areas and areas.left_out else []
     if asked.polygons and summary.without_polygons:
-        run.append(f"polygons: of GeoTIFF only, not of the {_other_files(summary.without_polygons)}")
+        run.append(f"polygons: of GeoTIFF only, not of the {counted(summary.without_polygons, 'other file')}")
     run += _others_left(settings) if overwrite else []
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
@@ -264,11 +265,7 @@ def _without_rows(files: list[Path]) -> str:
 def _things(settings: PlanSettings, summary: PredictSummary) -> str:
     if "mask" not in settings.names:
         return options.images(summary.written)
-    return f"{summary.masks} mask{'s' * (summary.masks != 1)}"
-
-
-def _other_files(count: int) -> str:
-    return f"{count} other file{'s' * (count != 1)}"
+    return counted(summary.masks, "mask")
 
 
 def _others_left(settings: PlanSettings) -> list[str]:

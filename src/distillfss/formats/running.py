@@ -156,7 +156,8 @@ def predict_files(
     special = {path: handler for path, handler in handlers.items() if handler is not None}
     done.without_polygons = len(paths) - sum(handler.polygons for handler in special.values())
     _refuse_inputs(special, out)
-    makers = Makers(open_place(out), str(out), fingerprint_of(segmenter))
+    fingerprint = fingerprint_of(segmenter)
+    makers = Makers(open_place(out), str(out), fingerprint)
     if not options.overwrite:
         makers.refuse_others()
     ordinary = PredictSummary(out, 0)
@@ -182,7 +183,7 @@ def predict_files(
         done.files = ordinary.files
         done.unlike += ordinary.unlike
         done.notices += ordinary.notices
-        makers = Makers(open_place(out), str(out), fingerprint_of(segmenter))  # which the pictures have changed
+        makers = Makers(open_place(out), str(out), fingerprint)  # which the pictures have changed
         settings = options.about_masks
         differing = [] if options.overwrite else makers.differing(settings)
         if ordinary.written:
