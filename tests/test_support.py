@@ -326,6 +326,7 @@ def test_image_without_mask_and_mask_without_image(folder: Path) -> None:
     assert error.path == folder / "images" / "a.png"
     assert "has no mask masks/a.png" in error.problem
     assert "Add the mask" in error.cure
+    assert f"'distillfss check {folder} --fix' copy what is annotated" in error.cure
     (folder / "masks" / "a.png").write_bytes((folder / "masks" / "b.png").read_bytes())
     (folder / "images" / "b.png").unlink()
     with pytest.raises(DataError) as caught:

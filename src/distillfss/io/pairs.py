@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,8 +30,8 @@ _OTHER_NAMES = {
 }
 
 _NO_MASK = (
-    "Add the mask (all 0 if nothing is to be found in the image), or move the image to another folder, "
-    "from which fit can learn too (--unlabeled FOLDER)"
+    "Add the mask (all 0 if nothing is to be found in the image), or let '{command}' copy what is "
+    "annotated so far. From the other images fit can learn too (--unlabeled FOLDER)"
 )
 
 
@@ -138,7 +139,7 @@ def find_pairs(folder: Path, images: str = "images", masks: str = "masks") -> tu
             faults.append(
                 DataError(
                     f"has no mask masks/{image_of[stem].stem}.png",
-                    cure=_NO_MASK,
+                    cure=_NO_MASK.format(command=shlex.join(["distillfss", "check", str(folder), "--fix"])),
                     path=image_of[stem],
                 )
             )
