@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,25 @@ def test_written_masks_read_back_the_same(tmp_path: Path, mask: np.ndarray) -> N
     np.testing.assert_array_equal(read, mask)
     assert read.dtype == np.uint8
     assert read.flags.writeable
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_numbers_of_few_bits_are_indices_as_gdal_reads_them(tmp_path: Path, depth: int) -> None:
+    stored = (np.arange(8 * 11).reshape(8, 11) % 2**depth).astype(np.uint8)
+    bits = np.unpackbits(stored[..., None], axis=2)[..., 8 - depth :].reshape(8, -1)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
+    body = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    picture = saved(tmp_path, png_header(11, 8, depth, 0) + body, "m.png")
+    geotiff = tmp_path / "m.tif"
+    options = {"driver": "GTiff", "width": 11, "height": 8, "count": 1, "dtype": "uint8", "nbits": depth}
+    with rasterio.open(geotiff, "w", **options) as file:
+        file.write(stored, 1)
+    for path in (picture, geotiff):
+        with rasterio.open(path) as file:
+            np.testing.assert_array_equal(file.read(1), stored)
+        np.testing.assert_array_equal(read_mask(path), stored)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(mask_from_array(image), stored)
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

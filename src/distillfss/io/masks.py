@@ -53,8 +53,9 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     """Read a mask file as class indices, uint8 (H, W), upright.
 
     Grey values are taken as they are, a palette picture by its indices, 1-bit as 0 and 1; RGB with equal channels
-    counts as grey, 16 bits and floats are fine while they are whole and none exceeds 255; black and white of 16 bits (0
-    and 65535) is that of 8 (0 and 255). What GIS programs declare as "no data" is 255, unless it could be a class. EXIF
+    counts as grey, 16 bits and floats are fine while they are whole and none exceeds 255; of 2 and 4 bits the numbers
+    that are stored count, not the grey they stand for; black and white of 16 bits (0 and 65535) is that of 8 (0 and
+    255). What GIS programs declare as "no data" is 255, unless it could be a class. EXIF
     orientation is applied.
 
     Raises
@@ -70,9 +71,17 @@ def decode_mask(file: BinaryIO) -> tuple[NDArray[np.uint8], list[Notice]]:
     """An open file → class indices uint8 (H, W), by the rules of ``read_mask``, and no notes; in this very process."""
     image = identify(file, None)
     refuse_unsuited(image, None)
-    nothing = _no_data(image)
+    nothing, step = _no_data(image), _grey_step(image)
     upright, _, deep, _ = load_upright(image, None)
-    return (_indices(upright, None, nothing) if deep is None else _single_channel(deep, 0xFFFF, None)), []
+    return (_indices(upright, None, nothing) // step if deep is None else _single_channel(deep, 0xFFFF, None)), []
+
+
+def _grey_step(image: Image.Image) -> int:
+    """What Pillow multiplies grey of 2 or 4 bits by, to make white 255; GDAL (NBITS) keeps indices there. Else 1."""
+    pieces = getattr(image, "tile", ())
+    layout = pieces[0].args if image.mode == "L" and pieces else ""
+    stored = layout if isinstance(layout, str) else str(layout[0])
+    return 85 if stored.startswith("L;2") else 17 if stored.startswith("L;4") else 1
 
 
 def _no_data(image: Image.Image) -> float | None:
@@ -91,9 +100,10 @@ def mask_from_array(mask: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8
     Raises ``DataError`` without a path.
     """
     if isinstance(mask, Image.Image):
+        step = _grey_step(mask)
         with decoding(None):
             mask.load()
-        return _indices(mask, None)
+        return _indices(mask, None) // step
     if not isinstance(mask, np.ndarray):
         raise DataError(f"a mask of Python type {type(mask).__name__}", cure="Pass a NumPy array (numpy.asarray(mask))")
     if mask.ndim != 2 or mask.size == 0:
