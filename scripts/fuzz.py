@@ -22,8 +22,8 @@ from random import Random
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "io")]
 
-from judging import Wrong, judge  # noqa: E402
-from mutations import mutated, seeds  # noqa: E402
+from judging import Wrong, judge, judge_mask  # noqa: E402
+from mutations import mask_seeds, mutated, seeds  # noqa: E402
 
 
 def main() -> int:
@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", default="", help="only seeds whose name begins so: png, tiff, jpeg, webp, gif, ...")
+    parser.add_argument("--masks", action="store_true", help="masks, whose numbers are compared, in place of images")
     parser.add_argument("--keep", type=Path, help="folder for files that break the rule")
     parser.add_argument("--here", action="store_true", help="decode in this process: faster, and a crash ends the run")
     options = parser.parse_args()
@@ -38,7 +39,11 @@ def main() -> int:
     warnings.simplefilter("ignore")
     logging.disable()
 
-    files = {name: content for name, content in seeds().items() if name.startswith(options.format)}
+    files = {
+        name: content
+        for name, content in (mask_seeds() if options.masks else seeds()).items()
+        if name.startswith(options.format)
+    }
     random, outcomes, broken, slowest = Random(options.seed), Counter(), Counter(), 0.0
     until = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +52,7 @@ def main() -> int:
             content = mutated(random, files[name])
             started = time.monotonic()
             try:
-                outcome = judge(Path(folder) / "damaged", content)
+                outcome = (judge_mask if options.masks else judge)(Path(folder) / "damaged", content)
             except Exception as error:  # not only Wrong: anything that is no refusal breaks the rule
                 outcome = "WRONG"
                 reason = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from distillfss.errors import DataError
 from distillfss.io.decode import read_image
+from distillfss.io.masks import read_mask
 from distillfss.io.pixels import array_to_rgb8
 
 ORACLES: tuple[tuple[bytes, Callable[[bytes], np.ndarray]], ...] = (
@@ -41,11 +42,7 @@ def judge(path: Path, content: bytes) -> str:
     try:
         decoded = read_image(path)
     except DataError as error:
-        if error.path != path or not error.cure or not str(error).startswith(f"{path}: "):
-            raise Wrong(f"a refusal that does not say enough: {error}") from error
-        if "impossible answer" in error.problem or "exit code" in error.problem:
-            raise Wrong(f"a fault of ours, not of a decoder: {error}") from error
-        return "crashed" if "crashed" in error.problem else "slow" if "took more" in error.problem else "refused"
+        return _refused(error, path)
     if decoded.pixels.dtype != np.uint8 or decoded.pixels.ndim != 3 or decoded.pixels.shape[2] != 3:
         raise Wrong(f"pixels of shape {decoded.pixels.shape}")
     if any(TURNED in notice for notice in decoded.notices):
@@ -54,6 +51,55 @@ def judge(path: Path, content: bytes) -> str:
         if content.startswith(signature):
             return _compared(decoded.pixels, decoded.notices, content, oracle)
     return _like_pillow(decoded.pixels, decoded.notices, content)
+
+
+def judge_mask(path: Path, content: bytes) -> str:
+    """The same of a mask, whose numbers are compared: what is stored, or what GIS programs and 16 bits mean by it."""
+    path.write_bytes(content)
+    try:
+        mask = read_mask(path)
+    except DataError as error:
+        return _refused(error, path)
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise Wrong(f"a mask of shape {mask.shape} and type {mask.dtype}")
+    oracle = {b"\x89PNG": oracles.png_numbers, b"II*\0": oracles.tiff, b"MM\0*": oracles.tiff}.get(content[:4])
+    if oracle is None:
+        return "nothing to compare"
+    try:
+        stored = oracle(content)
+    except oracles.UnknownError:
+        return "nothing to compare"
+    except oracles.RefusedError as error:
+        raise Wrong(f"the other decoder refuses it: {error}") from error
+    expected = _indices(stored.reshape(*stored.shape[:2], -1), oracles.no_data(content))
+    if expected.shape != mask.shape or not np.array_equal(expected, mask):
+        turned = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).size
+        if Image.open(io.BytesIO(content)).getexif().get(0x0112, 1) != 1 and turned == mask.shape[::-1]:
+            return "nothing to compare"
+        raise Wrong(f"other numbers: {np.unique(mask)[:9]} in place of {np.unique(expected)[:9]}")
+    return "same"
+
+
+def _indices(stored: np.ndarray, nothing: float | None) -> np.ndarray:
+    """Numbers (H, W, channels) as classes, in float64: all colours say the same, 255 is "no data", 16-bit white 255."""
+    values = stored[..., 0].astype(np.float64)
+    colours = stored[..., : {2: 1, 4: 3}.get(stored.shape[2], stored.shape[2])]
+    if stored.shape[2] > 1 and (colours != colours[..., :1]).any():
+        raise Wrong("colours that differ were taken for classes")
+    gaps = np.isnan(values)
+    if nothing is not None and nothing not in range(255):
+        gaps |= stored[..., 0] == np.asarray(nothing).astype(stored.dtype)
+    if stored.dtype == np.uint16 and set(np.unique(values)) <= {0, 65535}:
+        values /= 257
+    return np.where(gaps, 255, values)
+
+
+def _refused(error: DataError, path: Path) -> str:
+    if error.path != path or not error.cure or not str(error).startswith(f"{path}: "):
+        raise Wrong(f"a refusal that does not say enough: {error}") from error
+    if "impossible answer" in error.problem or "exit code" in error.problem:
+        raise Wrong(f"a fault of ours, not of a decoder: {error}") from error
+    return "crashed" if "crashed" in error.problem else "slow" if "took more" in error.problem else "refused"
 
 
 def _compared(

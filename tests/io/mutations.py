@@ -73,6 +73,38 @@ def seeds() -> dict[str, bytes]:
     }
 
 
+def mask_seeds() -> dict[str, bytes]:
+    """Masks of every type that is read. The name begins with the format."""
+    classes = np.random.default_rng(5).integers(0, 4, (23, 31)).astype(np.uint8)
+    palette = Image.fromarray(classes)
+    palette.putpalette(bytes(range(0, 210, 10)))
+    gaps = np.where(classes == 3, np.float32(-3.4e38), classes).astype(np.float32)
+    told = [(42113, "s", 0, "-3.4e+38", True)]
+    return {
+        "png": _pillow(Image.fromarray(classes), "PNG"),
+        "png palette": _pillow(palette, "PNG"),
+        "png white": _pillow(Image.fromarray(classes > 1), "PNG"),
+        "png deep": png16(classes.astype(np.uint16)[..., None]),
+        "png deep white": png16(((classes > 1) * 65535).astype(np.uint16)[..., None]),
+        "png colours": _pillow(Image.fromarray(np.dstack([classes] * 3)), "PNG"),
+        "tiff": _tifffile(classes),
+        "tiff zlib": _tifffile(classes, compression="zlib", predictor=True),
+        "tiff tiles": _tifffile(np.resize(classes, (32, 32)), tile=(16, 16), compression="zlib"),
+        "tiff floats": _tifffile(classes.astype(np.float32)),
+        "tiff floats big": _tifffile(classes.astype(np.float32), byteorder=">"),
+        "tiff floats zlib": _tifffile(gaps, compression="zlib", extratags=told),
+        "tiff gaps": _tifffile(gaps, extratags=told),
+        "tiff 16": _tifffile(classes.astype(np.uint16)),
+        "tiff 16 zlib": _tifffile(classes.astype(np.uint16), compression="zlib"),
+        "tiff 16 big": _tifffile(classes.astype(np.uint16), byteorder=">"),
+        "tiff signed": _tifffile(
+            np.where(classes == 3, -9999, classes).astype(np.int16), extratags=[(42113, "s", 0, "-9999", True)]
+        ),
+        "tiff 32": _tifffile(classes.astype(np.int32)),
+        "tiff 32 zlib": _tifffile(classes.astype(np.uint32), compression="zlib"),
+    }
+
+
 Mutation = Callable[[Random, bytes], bytes]
 
 

@@ -28,6 +28,16 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 
 def png(content: bytes) -> np.ndarray:
     """PNG, not interlaced: chunks with their sums, zlib with its own, the five filters, palette and transparency."""
+    numbers, depth, colour, chunks = _png_numbers(content)
+    return _png_colours(numbers, depth, colour, chunks)
+
+
+def png_numbers(content: bytes) -> np.ndarray:
+    """The same as numbers (H, W, channels), as they are stored: of palettes the places in it."""
+    return _png_numbers(content)[0]
+
+
+def _png_numbers(content: bytes) -> tuple[np.ndarray, int, int, dict[bytes, bytes]]:
     if content[:8] != b"\x89PNG\r\n\x1a\n":
         raise RefusedError("signature")
     chunks, data, place = {}, b"", 8
@@ -67,7 +77,17 @@ def png(content: bytes) -> np.ndarray:
     for y in range(height):
         start = y * (stride + 1)
         rows[y] = _unfiltered(raw[start], raw[start + 1 : start + 1 + stride], rows[y - 1] if y else None, step)
-    return _png_colours(rows.astype(np.uint8), width, depth, colour, chunks)
+    return _unpacked(rows.astype(np.uint8), width, depth, _CHANNELS[colour]), depth, colour, chunks
+
+
+def _unpacked(rows: np.ndarray, width: int, depth: int, channels: int) -> np.ndarray:
+    if depth == 16:
+        values = rows.reshape(len(rows), width, channels, 2).astype(np.uint16)
+        return (values[..., 0] << 8) | values[..., 1]
+    if depth == 8:
+        return rows.reshape(len(rows), width, channels)
+    bits = np.unpackbits(rows, axis=1)[:, : width * depth].reshape(len(rows), width, depth)
+    return (bits @ (1 << np.arange(depth)[::-1]))[..., None].astype(np.uint8)
 
 
 def _unfiltered(kind: int, line: bytes, above: np.ndarray | None, step: int) -> list[int]:
@@ -89,16 +109,8 @@ def _unfiltered(kind: int, line: bytes, above: np.ndarray | None, step: int) -> 
     return out
 
 
-def _png_colours(rows: np.ndarray, width: int, depth: int, colour: int, chunks: dict[bytes, bytes]) -> np.ndarray:
+def _png_colours(values: np.ndarray, depth: int, colour: int, chunks: dict[bytes, bytes]) -> np.ndarray:
     channels, key = _CHANNELS[colour], chunks.get(b"tRNS")
-    if depth == 16:
-        values = rows.reshape(len(rows), width, channels, 2).astype(np.uint16)
-        values = (values[..., 0] << 8) | values[..., 1]
-    elif depth == 8:
-        values = rows.reshape(len(rows), width, channels)
-    else:
-        bits = np.unpackbits(rows, axis=1)[:, : width * depth].reshape(len(rows), width, depth)
-        values = (bits @ (1 << np.arange(depth)[::-1]))[..., None].astype(np.uint8)
     top = 65535 if depth == 16 else 255
     if colour == 3:
         palette = np.frombuffer(chunks.get(b"PLTE", b""), np.uint8)
@@ -175,6 +187,8 @@ def tiff(content: bytes) -> np.ndarray:
             # a table of lengths that cannot be read leaves tifffile nothing, and libtiff nothing to mind
             if not plain or page.extrasamples or len(page.databytecounts) != len(page.dataoffsets):
                 raise UnknownError("layout")
+            if page.dtype is None or page.bitspersample < 8:
+                raise UnknownError("bits")
             pixels = page.asarray()
     except UnknownError:
         raise
@@ -182,6 +196,16 @@ def tiff(content: bytes) -> np.ndarray:
         if "failed to read" in str(error) or "decompress" in str(error):
             raise RefusedError(str(error)) from error
         raise UnknownError(str(error)) from error
-    if pixels.dtype == np.bool_:
-        raise UnknownError("bits")
     return pixels
+
+
+def no_data(content: bytes) -> float | None:
+    """What GDAL's tag in a TIFF says is no data."""
+    if content[:2] not in (b"II", b"MM"):
+        return None
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        tag = file.pages[0].tags.get(42113)
+    try:
+        return None if tag is None else float(str(tag.value).strip("\0 "))
+    except ValueError:
+        return None

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judging import Wrong, judge
-from mutations import MUTATIONS, edit_header, move_bytes, seeds
+from judging import Wrong, judge, judge_mask
+from mutations import MUTATIONS, edit_header, mask_seeds, move_bytes, seeds
 from pictures import png_chunk, png_header, random_rgb
 from PIL import Image
 
@@ -27,6 +27,7 @@ from distillfss.io.masks import read_mask
 from distillfss.io.pixels import array_to_rgb8
 
 SEEDS = seeds()
+MASKS = mask_seeds()
 IMAGES = "DISTILLFSS_PILLOW_IMAGES"
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -54,6 +55,21 @@ def test_damaged_files_are_decoded_right_or_refused(tmp_path: Path, name: str, s
     for step in steps:
         content = step(random, content) or b"\0"
     judge(tmp_path / "damaged", content)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_undamaged_masks_are_read(tmp_path: Path, name: str) -> None:
+    assert judge_mask(tmp_path / "a", MASKS[name]) == "same"
+
+
+@pytest.mark.parametrize("name", MASKS)
+@settings(derandomize=True, max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3))
+def test_damaged_masks_are_read_right_or_refused(tmp_path: Path, name: str, seed: int, steps: list) -> None:
+    random, content = Random(seed), MASKS[name]
+    for step in steps:
+        content = step(random, content) or b"\0"
+    judge_mask(tmp_path / "damaged", content)
 
 
 def test_a_packed_tiff_without_byte_counts_is_still_checked(tmp_path: Path) -> None:
