@@ -59,9 +59,8 @@ class PredictSummary:
     failed
         (image, reason) of every image that could not be used.
     files
-        Files written by this run, by output; those about all images are counted with the others.
-    masks
-        Masks written by this run, those of special files among them.
+        Files written by this run, by output; those about all images are counted with the others, as are what GeoTIFF,
+        DICOM files, stacks and videos got.
     kept
         Of the images that were worked on, files that were there already and left alone, by output.
     without_polygons
@@ -78,7 +77,6 @@ class PredictSummary:
     skipped_existing: int = 0
     failed: list[tuple[ImageSource, str]] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
-    masks: int = 0
     kept: dict[str, int] = field(default_factory=dict)
     without_polygons: int = 0
     unlike: list[ImageSource] = field(default_factory=list)
@@ -270,7 +268,6 @@ def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progres
             name, has_file = plan.name_of(output), output.target(job.stem) is not None
             if output in job.wanted:
                 done.files[name] += has_file
-                done.masks += name == "mask"
             elif has_file:
                 done.kept[name] = done.kept.get(name, 0) + 1
     if progress:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import tifffile
@@ -16,11 +17,14 @@ from PIL import Image
 from rasterio.transform import Affine, from_origin
 
 from distillfss.errors import DataError, OutputError, UsageError
+from distillfss.formats.area_rows import AreaRows
 from distillfss.formats.options import FormatOptions
 from distillfss.formats.raster import predict_raster
 from distillfss.io.decode import read_image
 from distillfss.io.geo import RasterSource, stretch
 from distillfss.io.pixels import stretch_to_8bit
+from distillfss.outputs import OutputSettings
+from distillfss.places import open_place
 
 UTM = {"crs": "EPSG:32633", "transform": from_origin(500000, 5000000, 0.5, 0.5)}
 
@@ -105,6 +109,12 @@ def test_nodata_is_nodata_again(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mask.read(1) == 255, void)
         np.testing.assert_array_equal(mask.read(1)[~void], (bands[0] >= 128)[~void])
     assert done.pixels["nodata"] == 40 * 70
+    rows = AreaRows(open_place(tmp_path / "out"), OutputSettings(["bright"]), overwrite=False)
+    rows.add(path, done)
+    rows.write()
+    told = pd.read_csv(tmp_path / "out" / "areas.csv").set_index("class")["share"]
+    assert told["bright"] == pytest.approx((bands[0] >= 128)[~void].mean(), abs=5e-7)
+    assert told.sum() == pytest.approx(1, abs=1e-6)
     with rasterio.open(tmp_path / "out" / "probabilities" / "map.tif") as likely:
         values = likely.read()
         assert likely.descriptions == ("background", "bright")

@@ -81,7 +81,7 @@ def test_outputs_that_special_files_have_no_part_in_are_told(
     words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--outputs", "mask,yolo", "--json"]
     assert main(words) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["files"] == {"mask": 1, "yolo": 2}
+    assert report["files"] == {"mask": 4, "yolo": 2}
     assert sorted(Path(name).name for name in report["special"]) == ["map.tif", "slice.dcm", "stack.tif"]
     assert "yolo: of ordinary pictures only, not of the 3 GeoTIFF, DICOM, stack or video files" in report["notices"]
     words = ["predict", "model", str(folder / "map.tif"), "--out", str(tmp_path / "new"), "--outputs", "coco,yolo"]
@@ -132,7 +132,7 @@ def test_the_table_of_areas_holds_maps_and_slices_too(
     words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "mask,csv", "--json"]
     assert main(words) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["files"] == {"mask": 1, "csv": 1}
+    assert report["files"] == {"mask": 4, "csv": 1}
     assert not [notice for notice in report["notices"] if "rows" in notice]
     found = rows(out / "areas.csv")
     assert sorted({image for image, _ in found}) == ["map.tif", "picture.png", "slice.dcm", "stack.tif"]

@@ -43,4 +43,4 @@ def test_names_are_yaml_whatever_they_are(settings: OutputSettings) -> None:
     assert name == "yolo/data.yaml"
     document = yaml.safe_load(data)
     assert document["names"] == {0: "a: b", 1: "#no", 2: "é\"'", 3: "yes"}
-    assert (document["path"], document["train"], document["val"]) == (".", "images", "images")
+    assert document == {"train": "images", "val": "images", "names": document["names"]}  # no path: beside the file

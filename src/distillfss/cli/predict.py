@@ -193,7 +193,7 @@ def command(
     run += _others_left(settings) if overwrite else []
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
-        run = _left_out(settings, [*special.values()], alone=not summary.files) + run
+        run = _left_out(settings, [*special.values()], alone=not any(map(summary.files.get, settings.names))) + run
     if special or files or run:
         report["notices"] = files + run
     if not as_json:
@@ -265,7 +265,7 @@ def _without_rows(files: list[Path]) -> str:
 def _things(settings: PlanSettings, summary: PredictSummary) -> str:
     if "mask" not in settings.names:
         return options.images(summary.written)
-    return counted(summary.masks, "mask")
+    return counted(summary.files.get("mask", 0), "mask")
 
 
 def _others_left(settings: PlanSettings) -> list[str]:

@@ -176,7 +176,6 @@ def predict_files(
             pictures(Tiling(segmenter, options), plain, lambda _, __: tell(), ordinary)
     finally:
         done.written += ordinary.written
-        done.masks += ordinary.masks
         done.kept = ordinary.kept
         done.skipped_existing += ordinary.skipped_existing
         done.failed += ordinary.failed
@@ -226,13 +225,8 @@ def predict_files(
 def _count(done: PredictSummary, prediction: Prediction, out: Path) -> None:
     """Note what was written of a special file, and what was left alone."""
     for path in prediction.written:
-        name = output_of(path, out)
-        if path in prediction.kept:
-            done.kept[name] = done.kept.get(name, 0) + 1
-        else:
-            done.masks += name == "mask"
-            if name == "polygons":
-                done.files[name] = done.files.get(name, 0) + 1
+        name, counts = output_of(path, out), done.kept if path in prediction.kept else done.files
+        counts[name] = counts.get(name, 0) + 1
 
 
 def _outputs(prediction: Prediction, out: Path, areas: AreaRows | None) -> list[str]:

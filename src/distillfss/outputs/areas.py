@@ -27,8 +27,9 @@ COLUMNS = (
 
 
 class Areas(Output):
-    """``areas.csv``: pixels, share of the image and, where there is a scale, square metres. Background is a class here.
+    """``areas.csv``: pixels, share of the image (of what holds data) and, where there is a scale, square metres.
 
+    Background is a class here.
     Files of several pictures have a row per page or frame and class; ``frame`` counts from 1 and is empty elsewhere.
     The scale is ``metres_per_pixel``, else what the file says (``scale.pixel_area``); the last column tells which.
     """
@@ -68,7 +69,7 @@ class Areas(Output):
         """A row per class of one picture, from its width on."""
         each, source = self._scale(record)
         metres = record.get("square_metres") if self.settings.metres_per_pixel is None else None
-        size = record["width"] * record["height"]
+        size = sum(record["pixels"]) or 1  # without those that hold no data
         for value, pixels in enumerate(record["pixels"]):
             area = "" if each is None else f"{metres[value] if metres else pixels * each:.10g}"
             scale = "" if each is None else f"{each:.10g}"

@@ -11,8 +11,8 @@ import numpy as np
 from distillfss.outputs.base import Output, OutputSettings, Segmented, require
 from distillfss.outputs.rings import polygons
 
+# No "path": what reads it then looks beside this file; "." is where a program happens to be started
 _YAML = """# YOLO segmentation labels written by distillfss predict. The pictures belong into images/ beside labels/.
-path: .
 train: images
 val: images
 names:
