@@ -74,6 +74,12 @@ def test_confusion_refuses_what_does_not_fit(truth: np.ndarray, predicted: np.nd
         confusion(truth.astype(np.uint8), predicted.astype(np.uint8), 1)
 
 
+def test_probabilities_are_no_mask() -> None:
+    with pytest.raises(ValueError, match="a mask of float64: class indices are whole numbers"):
+        confusion(np.ones((2, 2), np.uint8), np.full((2, 2), 0.7), 1)
+    assert confusion(np.ones((2, 2), np.uint8), np.full((2, 2), True), 1).tolist() == [[0, 0], [0, 4]]
+
+
 @given(st.data())
 def test_confusion_equals_counting_one_by_one(data: st.DataObject) -> None:
     classes = data.draw(st.integers(1, 20))

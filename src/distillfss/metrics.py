@@ -43,7 +43,15 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
     Returns
     -------
     int64 (n + 1, n + 1)
+
+    Raises
+    ------
+    ValueError
+        Different shapes, values above ``classes``, or a mask of other than whole numbers.
     """
+    for mask in (truth, predicted):
+        if mask.dtype.kind not in "bui":  # 0.7 would count as 0
+            raise ValueError(f"a mask of {mask.dtype}: class indices are whole numbers")
     if truth.shape != predicted.shape:
         raise ValueError(f"truth is {truth.shape}, prediction is {predicted.shape}")
     counted = truth != IGNORE

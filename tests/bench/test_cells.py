@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from distillfss.bench.methods.base import MethodSettings
 from distillfss.bench.protocol import split
 from distillfss.errors import DataError, UsageError
 from distillfss.io.labelled import LabelledFolder
+
+MADE = "class Method:\n    def __init__(self, settings): pass\n"
 
 
 @pytest.fixture
@@ -147,6 +151,27 @@ def test_what_would_let_every_cell_fail_is_refused(arena: Path, settings: Method
         cells_of(arena, settings=settings)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("class Method:\n    def __init__(self", r"cannot be loaded \(SyntaxError"),
+        ("raise RuntimeError('no licence')", r"cannot be loaded \(RuntimeError: no licence\).*import odd"),
+        ("class Method:\n    pass", r"'odd:Method' cannot be made \(TypeError"),
+        (MADE, r"cannot be made \(AttributeError.*identity"),
+        (MADE + "    def identity(self): return {'rate': float('nan')}", r"cannot be made \(ValueError.*that are none"),
+        (MADE + "    def identity(self): return 3", r"cannot be made \(TypeError"),
+    ],
+)
+def test_what_is_wrong_with_a_method_of_ones_own_is_told(
+    arena: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+):
+    (arena / "odd.py").write_text(code)
+    monkeypatch.delitem(sys.modules, "odd", raising=False)
+    importlib.invalidate_caches()
+    with pytest.raises(UsageError, match=told):
+        cells_of(arena, methods=["odd:Method"])
+
+
 def test_what_is_not_there_is_named_with_the_cure(arena: Path):
     with pytest.raises(UsageError, match=r"no data set 'disks'.*There are: discs"):
         cells_of(arena, datasets=["disks"])
@@ -158,6 +183,8 @@ def test_what_is_not_there_is_named_with_the_cure(arena: Path):
         find_method("mine:Nobody")
     with pytest.raises(UsageError, match=r"cannot be loaded.*No module named 'nowhere'"):
         find_method("nowhere:Method")
+    with pytest.raises(UsageError, match=r"jitter is turned twice"):
+        find_method("distill@jitter=0,jitter=1")
     with pytest.raises(UsageError, match="linear has no knobs to turn"):
         find_method("linear@jitter=0")
     with pytest.raises(UsageError, match=r"no knob 'size'.*Choose from .*jitter"):

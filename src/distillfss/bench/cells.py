@@ -116,6 +116,9 @@ def find_method(name: str) -> Callable[[MethodSettings], Method]:
     except (ImportError, AttributeError) as error:
         cure = "Name a class as package.module:Class, in the working directory or installed"
         raise UsageError(f"the method {base!r} cannot be loaded ({error})", cure=cure) from error
+    except Exception as error:  # whatever a module of somebody else's does when it is imported
+        cure = f"Make 'python -c \"import {module_name}\"' work"
+        raise UsageError(f"the method {base!r} cannot be loaded ({_said(error)})", cure=cure) from error
     return found if name == base else varied(found, name)
 
 
@@ -154,7 +157,7 @@ def make_cells(
     cells = []
     for seed in plan.seeds:
         settings = replace(plan.settings, seed=seed)
-        identities = {name: json_safe(method(settings).identity()) for name, method in found.items()}
+        identities = {name: _identity(name, method, settings) for name, method in found.items()}
         for contents, pool, test in datasets:
             for shots in plan.shots:
                 drawn = drawn_support(plan, contents, pool, shots, seed, cache.parent)
@@ -182,6 +185,24 @@ def make_cells(
                     for name in plan.methods
                 ]
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _identity(name: str, method: Callable[[MethodSettings], Method], settings: MethodSettings) -> dict[str, Any]:
+    """What a method says of itself, JSON-safe; one of somebody else's may do anything when it is asked."""
+    try:
+        return dict(json_safe(method(settings).identity()))
+    except UsageError:
+        raise
+    except Exception as error:
+        cure = (
+            "A method is made from MethodSettings alone, and its identity() returns a dict of what decides its "
+            "outcome, without numbers that are none (nan); see distillfss.bench.methods.base"
+        )
+        raise UsageError(f"the method {name!r} cannot be made ({_said(error)})", cure=cure) from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _check(settings: MethodSettings) -> None:
@@ -223,7 +244,7 @@ def pairs_by_name(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:
 
 def json_safe(value: Any) -> Any:
     """As it comes back from a file of results: tuples as lists, paths and the like as text."""
-    return json.loads(json.dumps(value, sort_keys=True, default=str))
+    return json.loads(json.dumps(value, sort_keys=True, default=str, allow_nan=False))
 
 
 def _left_out(contents: Contents) -> str:

@@ -35,12 +35,18 @@ def varied(found: Callable[..., Method], name: str) -> Callable[[MethodSettings]
     Raises
     ------
     UsageError
-        If the base has no knobs of a fit, or a change is not ``knob=value`` with a knob and a value of ``FitConfig``.
+        If the base has no knobs of a fit, a change is not ``knob=value`` with a knob and a value of ``FitConfig``, or a
+        knob is turned twice.
     """
     if not hasattr(found, "knobs"):
         cure = "Turn those of distill, as in distill@jitter=0"
         raise UsageError(f"{base_of(name)} has no knobs to turn ({name})", cure=cure)
-    changes = dict(_change(name, part) for part in changes_of(name).split(","))
+    changes: dict[str, Any] = {}
+    for part in changes_of(name).split(","):
+        knob, value = _change(name, part)
+        if knob in changes:
+            raise UsageError(f"{knob} is turned twice ({name})", cure="Turn it once; two methods are two names")
+        changes[knob] = value
 
     def make(settings: MethodSettings) -> Method:
         method = found(settings, changes)
