@@ -298,6 +298,8 @@ def _summed(
     remarks = list(notices)
     if own.absent:
         remarks.append(f"neither in the masks nor predicted, so left out of the mean: {', '.join(own.absent)}")
+    if own.invented:
+        remarks.append(f"in none of the masks, but predicted, so 0 % in the mean: {', '.join(own.invented)}")
     if skipped:
         remarks.append(f"{len(skipped)} of {len(skipped) + len(results)} images could not be read and are left out")
     return Evaluation(

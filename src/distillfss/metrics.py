@@ -132,6 +132,12 @@ class Scores:
         nothing = (self.tp + self.fp + self.fn) == 0
         return tuple(name for name, empty in zip(self.class_names, nothing, strict=True) if empty)
 
+    @property
+    def invented(self) -> tuple[str, ...]:
+        """Classes predicted but nowhere there: a single pixel of them is an IoU of 0."""
+        seen = zip(self.class_names, self.tp + self.fn, self.fp, strict=True)
+        return tuple(name for name, there, wrongly in seen if not there and wrongly)
+
     def mean(self, measure: str) -> float:
         """Mean over the classes that have a score of ``iou``, ``dice``, ``precision`` or ``recall``."""
         return mean_of_known(getattr(self, measure))

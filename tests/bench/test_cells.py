@@ -208,3 +208,11 @@ def test_picked_support_is_what_the_selection_chooses_from_the_pool(arena: Path)
     paths = [arena / "data" / "discs" / "images" / f"{name}.png" for name in pool]
     wanted = pick(paths, 3, cache=arena / "other")
     assert list(cell.support_names) == [p.path.stem for p in wanted.picks]
+
+
+def test_more_shots_than_there_are_images_are_told(arena: Path):
+    told: list[str] = []
+    plan = plan_of(arena, shots=[100, 1, 50], seeds=[0, 1])
+    cells = make_cells(plan, arena / "contents.json", note=told.append)
+    most = len(next(cell for cell in cells if cell.shots == 100).support_names)
+    assert told == [f"discs: 100 shots are the same {most} images as 50, all there are"]

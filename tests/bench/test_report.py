@@ -102,6 +102,22 @@ def test_accuracy_by_hand(content: Content):
     assert content.arenas[0].datasets[0].own_size.rows[0] == ("good", "51.0 (41.0 to 71.0)")
 
 
+def test_a_class_that_no_test_image_shows_is_told(tmp_path: Path):
+    row = make_row(method="good")
+    row["result"]["unseen"] = ["ring"]
+    table = content_of([folder_of(tmp_path, [row, make_row(method="good", seed=1)])]).arenas[0].datasets[0].accuracy
+    assert "No test image shows ring: 0 in the mean of whoever marks any of it" in table.note
+
+
+def test_what_is_said_of_methods_is_said_of_ours(tmp_path: Path):
+    ours = content_of([folder_of(tmp_path / "a", [make_row(method="distill")])]).methods_text
+    own = content_of(
+        [folder_of(tmp_path / "b", [make_row(method="distill"), make_row(method="mine:Dark")])]
+    ).methods_text
+    assert own == f"{ours} What becomes of them in mine:Dark, and how long it takes, is up to that code."
+    assert "Those that come with distillfss" in ours
+
+
 def test_ranks_costs_and_support_by_hand(content: Content):
     (ranks,) = content.arenas[0].overall
     assert ranks.rows == (("good", "1.00", "1.00"), ("bad", "2.00", "2.00"), ("broken", "3.00", "3.00"))

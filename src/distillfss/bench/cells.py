@@ -159,8 +159,14 @@ def make_cells(
         settings = replace(plan.settings, seed=seed)
         identities = {name: _identity(name, method, settings) for name, method in found.items()}
         for contents, pool, test in datasets:
-            for shots in plan.shots:
+            before: tuple[int, list[str]] | None = None
+            for shots in sorted(plan.shots):
                 drawn = drawn_support(plan, contents, pool, shots, seed, cache.parent)
+                if before is not None and sorted(before[1]) == sorted(drawn) and seed == plan.seeds[0]:
+                    note(
+                        f"{contents.name}: {shots} shots are the same {len(drawn)} images as {before[0]}, all there are"
+                    )
+                before = shots, drawn
                 if not drawn:
                     problem = f"{contents.name}: no image of the pool can be support"
                     raise DataError(problem, cure="Check its masks: none to learn from holds a class")

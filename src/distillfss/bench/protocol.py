@@ -166,20 +166,29 @@ PICKED = "picked"
 """The way that opens them (``distillfss.picking``)."""
 
 SUPPORT_TEXTS = {
-    "random": "drawn at random, nested: the images of few shots are among those of more, every class is present",
+    "random": "drawn at random, nested: the images of few shots are among those of more, every class that the pool "
+    "shows is present",
     "even": "spread evenly over the sorted names",
     PICKED: "picked by our own selection, which sees images but no annotation; as many as are drawn at random",
 }
 
 METHODS_TEXT = (
-    "All methods have the same support images, change views of them in the same way, start from the same weights of "
-    "the backbone, and work at 384×384 pixels unless a row gives another size. Only our own fit and its parts "
-    "(distill, distill-no-teacher, instant, transfer, teacher) go up to 640×640 or 896×896 by themselves, where the "
-    "objects of a support set are too thin or too tiny for 384, as fit does by default. Opponents that learn by steps "
-    "get as many as fit into the seconds of our fit, unet three times as many; distill-no-teacher, which is no "
-    "opponent, takes about 1.3 times our seconds with 5 shots and 1.5 times with 25."
+    "All methods have the same support images. Those that come with distillfss change views of them in the same way, "
+    "start from the same weights of the backbone, and work at 384×384 pixels unless a row gives another size. Only our "
+    "own fit and its parts (distill, distill-no-teacher, instant, transfer, teacher) go up to 640×640 or 896×896 by "
+    "themselves, where the objects of a support set are too thin or too tiny for 384, as fit does by default. "
+    "Opponents that learn by steps get as many as fit into the seconds of our fit, unet three times as many; "
+    "distill-no-teacher, which is no opponent, takes longer than our fit."
 )
 """What a reader of a report must know of how methods compare."""
+OWN_TEXT = "What becomes of them in {methods}, and how long it takes, is up to that code."
+"""Of classes that are not ours, after ``METHODS_TEXT``."""
+
+
+def methods_text(methods: Sequence[str]) -> str:
+    """How methods of these names compare."""
+    others = [name for name in methods if ":" in name]
+    return " ".join([METHODS_TEXT, *([OWN_TEXT.format(methods=", ".join(others))] if others else [])])
 
 
 def draw_unlabeled(pool: Sequence[str], support: Sequence[str], number: int, seed: int) -> list[str]:

@@ -134,7 +134,8 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
     }
     images = [{key: row[key] for key in ("image", "iou_384", "iou")} for row in whole["per_image"]]
     kept = ("foreground_iou_384", "foreground_iou", "baseline", "skipped", "notices")
-    return {**{key: whole[key] for key in kept}, "classes": classes, "images": images}
+    unseen = [name for name, row in whole["at_384"]["per_class"].items() if not row["pixels"]]
+    return {**{key: whole[key] for key in kept}, "classes": classes, "unseen": unseen, "images": images}
 
 
 def surroundings(threads: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distillfss.bench.protocol import METHODS_TEXT, PROTOCOLS, SUPPORT_TEXTS
+from distillfss.bench.protocol import PROTOCOLS, SUPPORT_TEXTS, methods_text
 from distillfss.bench.report import ablation, overall, plots, published_tables, tables
 from distillfss.bench.report.pictures import Gallery, gallery
 from distillfss.bench.report.plots import Plot
@@ -109,7 +109,7 @@ def content_of(folders: Sequence[ResultsFolder], data: Path | None = None, *, pi
     return Content(
         cells=len(summary.rows),
         methods=methods,
-        methods_text=METHODS_TEXT,
+        methods_text=methods_text(methods),
         arenas=tuple(parts),
         supports=tuple(_supports(summary, methods)),
         datasets=tables.dataset_table(summary),

@@ -105,7 +105,15 @@ def accuracy_table(arena: Arena, dataset: str, *, own_size: bool = False) -> Tab
         rows.append((f"trivial: {name}", *([f"{100 * iou:.1f}"] * len(shots))))
     where = "the images' own sizes" if own_size else "384×384"
     note = f"Foreground IoU in per cent at {where}: {seeds_text(arena.of(dataset))}."
+    if unseen := _unseen(arena.of(dataset)):
+        note += f" No test image shows {unseen}: 0 in the mean of whoever marks any of it, no part of it elsewhere."
     return Table(dataset, note, ("method", *map(shots_text, shots)), tuple(rows), best)
+
+
+def _unseen(entries: Sequence[Entry]) -> str:
+    """Classes that no test image shows; rows of before this was kept say nothing of it."""
+    rows = [row for entry in entries for row in entry.done]
+    return _several(name for row in rows for name in row["result"].get("unseen", ()))
 
 
 def seeds_text(entries: Sequence[Entry]) -> str:
