@@ -94,3 +94,14 @@ def test_details_are_not_lost_by_accident(tmp_path: Path, capsys: pytest.Capture
     assert "test_names" in rows_of(two)[0]
     assert main(["bench", "merge", str(one), str(two), "--out", str(two), "--overwrite"]) == 0
     assert len(rows_of(two)) == 2
+
+
+def test_what_is_left_out_is_told_where_it_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Two data sets of one name are one that has changed: only the newer rows can be compared."""
+    old = folder_of(tmp_path / "old", make_row(seed=0, when="2026-01-01"), make_row(seed=1, when="2026-01-01"))
+    new = folder_of(tmp_path / "new", make_row(method="dark", fingerprint="e" * 64, when="2026-01-02"))
+    told = "left out   2 older results, because the data set's files or split, or the method, have changed since"
+    assert main(["bench", "report", str(old), str(new), "--out", str(tmp_path / "report")]) == 0
+    assert told in capsys.readouterr().out.splitlines()
+    assert main(["bench", "merge", str(old), str(new), "--out", str(tmp_path / "both")]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["cells      1", told]

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import rasterio
 import torch
 from export_helpers import picture, run_without_torch
 from helpers import REPOSITORY
 from onnx import parser
 from PIL import Image
+from rasterio.transform import from_origin
 
 from distillfss import Segmenter, evaluate
 from distillfss.cli import main
@@ -77,6 +79,15 @@ def test_the_command_line_needs_no_torch(one_class_file: Path, squares: Path, tm
     assert done.returncode == 0, done.stderr
     image = np.asarray(Image.open(squares / "images" / "square1.png"))
     np.testing.assert_array_equal(np.asarray(Image.open(masks / "square1.png")), Segmenter.load(one_class_file)(image))
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    profile = {"driver": "GTiff", "width": 90, "height": 70, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(maps / "map.tif", "w", **profile, transform=from_origin(5e5, 5e6, 1, 1)) as file:
+        file.write(picture(70, 90).transpose(2, 0, 1))
+    done = run_without_torch(code, "predict", one_class_file, maps, "--out", masks, "--tile", "64", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(masks / "map.tif") as file:
+        assert (file.read(1) == Segmenter.load(one_class_file)(picture(70, 90))).mean() > 0.9
     done = run_without_torch(code, "evaluate", one_class_file, squares, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == 6

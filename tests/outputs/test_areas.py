@@ -51,3 +51,8 @@ def test_a_size_that_was_given_counts_for_all(settings: OutputSettings) -> None:
 def test_sizes_that_make_no_sense(side: float) -> None:
     with pytest.raises(UsageError, match="a pixel of"):
         OutputSettings(NAMES, metres_per_pixel=side)
+
+
+def test_names_that_are_no_text_are_spelled_out(settings: OutputSettings) -> None:
+    """As a Windows archive unpacked elsewhere leaves them."""
+    assert table(settings, {"bad\udcff.png": segmented(MASKS["full"])})["image"].unique() == ["bad\\udcff.png"]

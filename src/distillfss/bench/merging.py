@@ -11,14 +11,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from distillfss.bench.current import current, test_set
+from distillfss.bench.current import Current, current, test_set
 from distillfss.bench.results import Gathered, ResultsFolder, Row
 from distillfss.errors import DataError
 from distillfss.io.files import atomic_write
 
 
-def merge(folders: Sequence[ResultsFolder], out: ResultsFolder) -> int:
-    """Write what a report of ``folders`` would show to ``out``, in place of what is there; how many rows that were.
+def merge(folders: Sequence[ResultsFolder], out: ResultsFolder) -> Current:
+    """Write what a report of ``folders`` would show to ``out``, in place of what is there; returns what that is.
 
     Raises
     ------
@@ -31,14 +31,14 @@ def merge(folders: Sequence[ResultsFolder], out: ResultsFolder) -> int:
         if not folder.rows():
             raise DataError("holds no results", cure="Make some with 'distillfss bench run'", path=folder.rows_file)
     gathered = Gathered(folders)
-    rows = current(gathered.rows().values()).rows
-    keys = {row["key"] for row in rows}
+    kept = current(gathered.rows().values())
+    keys = {row["key"] for row in kept.rows}
     runs = [_without_place(run) for run in gathered.runs() if keys & set(run.get("cells", ()))]
     out.make()
     with out.locked():
         _write_lines(out.runs_file, runs)
-        _write_lines(out.rows_file, [shortened(row) for row in rows])
-    return len(rows)
+        _write_lines(out.rows_file, [shortened(row) for row in kept.rows])
+    return kept
 
 
 def is_merged(folder: ResultsFolder) -> bool:

@@ -84,7 +84,11 @@ class OnnxSegmenter(Segmenter):
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         import torch
 
-        return torch.from_numpy(self._run(pixels, LOGITS)[0][None])
+        return torch.from_numpy(self.scores(pixels))
+
+    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``logits`` (1, n + 1, h, w) as an array: all that tiles need, without PyTorch."""
+        return self._run(pixels, LOGITS)[0][None]
 
     def _mask_and_probabilities(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         mask, probabilities = self._run(pixels, MASK, PROBABILITIES)

@@ -63,7 +63,7 @@ class Areas(Output):
             for place, picture in pictures:
                 frame = picture.get("frame", place)  # of a video, not every frame need be there
                 table.writerows((name, frame, *row) for row in self._rows(picture, names))
-        return {"areas.csv": text.getvalue().encode()}
+        return {"areas.csv": text.getvalue().encode(errors="backslashreplace")}
 
     def _rows(self, record: Mapping[str, Any], names: list[str]) -> Iterable[tuple[Any, ...]]:
         """A row per class of one picture, from its width on."""

@@ -44,4 +44,4 @@ class Confidence(Output):
         for name, sure, strange in sorted(rows, key=lambda row: (row[1] is None, row[1] or 0.0, row[0])):
             unlike = "" if strange is None else "yes" if strange > 1 else "no"
             table.writerow([name, *("" if value is None else value for value in (sure, strange)), unlike])
-        return {"confidence.csv": text.getvalue().encode()}
+        return {"confidence.csv": text.getvalue().encode(errors="backslashreplace")}

@@ -19,7 +19,7 @@ SMALLEST_PROBABILITY = 1e-7
 
 
 class CanSegment(Protocol):
-    """The part of ``Segmenter`` that is needed here; where it has ``logits`` too, these are taken."""
+    """The part of ``Segmenter`` that is needed here; where it has ``scores`` or ``logits`` too, these are taken."""
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -35,7 +35,7 @@ class CanSegment(Protocol):
 
 def scores_of(segmenter: CanSegment) -> Scores:
     """Class scores by a segmenter, one tile after the other: neighbours in a batch must not change a result."""
-    logits = getattr(segmenter, "logits", None)
+    logits = getattr(segmenter, "scores", None) or getattr(segmenter, "logits", None)
 
     def by_probabilities(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         likely = np.stack([segmenter(tile, probabilities=True)[1] for tile in tiles])

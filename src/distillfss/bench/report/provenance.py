@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from distillfss.bench.current import Current
 from distillfss.bench.report.tables import machines
 from distillfss.bench.results import Row
 from distillfss.bench.summary import Summary, setting_text
@@ -24,12 +25,19 @@ def provenance(summary: Summary) -> list[tuple[str, str]]:
         ("settings", ", ".join(setting_text(key, value) for key, value in summary.common.items())),
         ("computed", _period([str(row["when"]) for row in summary.rows])),
     ]
-    if summary.superseded:
-        facts.append(("left out", f"{_older(summary.superseded)} of cells that were computed again"))
-    if summary.outdated:
-        why = "because the data set's files or split, or the method, have changed since"
-        facts.append(("left out as well", f"{_older(summary.outdated)}, {why}"))
+    facts += left_out(summary)
     return [(name, text) for name, text in facts if text]
+
+
+def left_out(found: Summary | Current) -> list[tuple[str, str]]:
+    """Which results no figure is made of, and why."""
+    facts = []
+    if found.superseded:
+        facts.append(("left out", f"{_older(found.superseded)} of cells that were computed again"))
+    if found.outdated:
+        why = "because the data set's files or split, or the method, have changed since"
+        facts.append(("left out as well" if facts else "left out", f"{_older(found.outdated)}, {why}"))
+    return facts
 
 
 def _older(count: int) -> str:

@@ -33,6 +33,7 @@ def command(results: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool
     if not results:
         raise UsageError("no results are named", cure="Name the folders that 'distillfss bench run' wrote")
     from distillfss.bench.merging import is_merged, merge
+    from distillfss.bench.report.provenance import left_out
     from distillfss.bench.results import ResultsFolder
 
     target = ResultsFolder(out)
@@ -40,8 +41,11 @@ def command(results: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool
     if target.rows_file.exists() and not overwrite and not (among and is_merged(target)):
         problem = "holds results with all their details, which would be lost" if among else "holds other results"
         raise OutputError(problem, cure="Choose another folder or add --overwrite", path=out)
-    cells = merge([ResultsFolder(path) for path in dict.fromkeys(results)], target)
+    kept = merge([ResultsFolder(path) for path in dict.fromkeys(results)], target)
+    cells = len(kept.rows)
     if not as_json:
         click.echo(f"cells      {cells}")
+        for _, what in left_out(kept):
+            click.echo(f"left out   {what}")
         click.echo(f"rows       {target.rows_file} ({options.megabytes(target.rows_file)})")
-    return {"out": str(out), "cells": cells}
+    return {"out": str(out), "cells": cells, "superseded": kept.superseded, "outdated": kept.outdated}

@@ -81,6 +81,9 @@ def command(
             click.echo(f"page       {report['page']} ({options.megabytes(out / PAGE)})")
         click.echo(f"markdown   {report['markdown']}")
         click.echo(f"cells      {content.cells}, {report['failed']} of them failed")
+        for what, text in content.provenance:
+            if what.startswith("left out"):
+                click.echo(f"left out   {text}")
     return report
 
 
