@@ -556,3 +556,23 @@ def test_the_typical_side_is_that_of_the_files_not_of_what_is_kept(
     support = SupportSet.from_folder(tmp_path)
     assert support.samples[0].image.shape == (100, 100, 3)
     assert support.typical_side() == 300
+
+
+@pytest.mark.parametrize("masks", ["native", "png"])
+def test_masks_that_are_there_stay_when_something_else_is_asked_for(
+    masks: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody may have corrected them."""
+    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--masks", masks, "--json"]
+    assert main(words) == 0
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and ".distillfss" not in str(path)]
+    assert len(files) >= 4
+    for path in files:
+        path.write_bytes(b"corrected")
+    capsys.readouterr()
+    assert main([*words, "--outputs", "mask,overlay,csv"]) in (0, 3)  # a map's overlay is drawn from its mask
+    report = json.loads(capsys.readouterr().out)
+    assert report["kept"]["mask"] >= 3
+    assert "mask" not in {name for name, count in report["files"].items() if count}
+    assert [path.read_bytes() for path in files] == [b"corrected"] * len(files)
+    assert {"slice.jpg", "stack"} <= {path.name for path in (tmp_path / "out" / "overlays").iterdir()}

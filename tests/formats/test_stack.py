@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_a_folder_of_masks_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         predict_stack(BrightnessSegmenter(), tmp_path / "z.tif", tmp_path / "out", options, stop)
     assert [str(p.relative_to(tmp_path)) for p in (tmp_path / "out").rglob("*")] == ["out/overlays"]
     for limit in (128, 300):
+        options = replace(options, overwrite=limit == 300)
         done = predict_stack(BrightnessSegmenter(limits=(limit,)), tmp_path / "z.tif", tmp_path / "out", options)
         masks = [np.asarray(Image.open(path)) for path in sorted(done.written[0].iterdir())]
         assert [bool(mask.any()) for mask in masks] == [limit == 128] * 3  # the second run replaced the folder

@@ -65,9 +65,11 @@ def predict_dicom(
     refuse_probabilities(options, path)
     image = DicomImage(path, options.value_range)
     targets = dicom_targets(path, out, options)
+    kept = options.left_alone(targets)
     make_folder(out)
     single = image.frames == 1
-    as_png, as_segmentation = options.mask and options.masks == PNG, options.mask and options.masks != PNG
+    wanted = options.mask and targets[0] not in kept
+    as_png, as_segmentation = wanted and options.masks == PNG, wanted and options.masks != PNG
     masks = np.empty((image.frames if as_segmentation else 0, *image.shape), np.uint8)
     no_mask = None
     if as_segmentation:  # whether one can refer to this image shows before the work, not after
@@ -81,20 +83,23 @@ def predict_dicom(
     counts = ClassCounts(segmenter.class_names)
     frames: list[Frame] = []
     with ExitStack() as folders:
-        places = [
-            place if single else folders.enter_context(atomic_folder(place)) for place in targets[as_segmentation:]
-        ]
+
+        def opened(place: Path) -> Path:
+            return place if single else folders.enter_context(atomic_folder(place))
+
+        pictures = opened(targets[0]) if as_png else None
+        overlays = opened(targets[-1]) if options.overlay and targets[-1] not in kept else None
         for index in range(image.frames):
             picture = image.frame(index)
             mask = segment_picture(segmenter, picture, options)
             metres = image.pixel_square_metres(index)
             frames.append(counts.add(mask, None if metres is None else PixelArea(metres, DICOM)))
-            if as_png:
-                write_mask(places[0] if single else numbered(places[0], index, image.frames, "png"), mask)
+            if pictures is not None:
+                write_mask(pictures if single else numbered(pictures, index, image.frames, "png"), mask)
             elif as_segmentation:
                 masks[index] = mask
-            if options.overlay:
-                write_overlay(places[-1] if single else numbered(places[-1], index, image.frames, "jpg"), picture, mask)
+            if overlays is not None:
+                write_overlay(overlays if single else numbered(overlays, index, image.frames, "jpg"), picture, mask)
             if tick:
                 tick(index + 1, image.frames)
         if as_segmentation:
@@ -106,6 +111,7 @@ def predict_dicom(
         counts.square_metres(frames),
         frames=frames,
         details={"frames": image.frames},
+        kept=kept,
         no_mask=no_mask,
     )
 

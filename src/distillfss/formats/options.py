@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,10 @@ class FormatOptions:
         made: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         made |= {} if self.overlap == OVERLAP else {"--overlap": self.overlap}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in made.items()}
+
+    def left_alone(self, targets: Iterable[Path]) -> list[Path]:
+        """Those of the files or folders that are there already and are to stay as they are."""
+        return [] if self.overwrite else [target for target in targets if target.exists()]
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:

@@ -79,7 +79,8 @@ def predict_raster(
     path, out, options = Path(path), Path(out), options or FormatOptions()
     tile = tile_side(segmenter, options.tile or None)
     targets = raster_targets(path, out, options)
-    wanted = {target for target in targets if options.overwrite or not target.exists()}
+    kept = options.left_alone(targets)
+    wanted = {target for target in targets if target not in kept}
     for folder in {target.parent for target in targets}:
         make_folder(folder)
     likely = out / "probabilities" / f"{path.stem}.tif"
@@ -122,7 +123,7 @@ def predict_raster(
         counts.square_metres(),
         source.shape,
         details=details,
-        kept=[target for target in targets if target not in wanted],
+        kept=kept,
     )
 
 

@@ -72,8 +72,9 @@ def predict_stack(
     path, out, options = Path(path), Path(out), options or FormatOptions()
     refuse_probabilities(options, path)
     targets = stack_targets(path, out, options)
+    kept = options.left_alone(targets)
     make_folder(out)
-    places = list(targets)
+    places: list[Path | None] = [None if target in kept else target for target in targets]
     counts = ClassCounts(segmenter.class_names)
     frames: list[Frame] = []
     said: dict[str, list[str]] = {}  # what was said of pages, by its text without the figures, which differ by page
@@ -84,23 +85,24 @@ def predict_stack(
             frames.append(counts.add(mask, page.pixel_area))
             for note in page.notes:
                 said.setdefault(_FIGURES.sub("", note), []).append(f"page {index + 1}: {note}")
-            if options.overlay:
+            if options.overlay and places[1]:
                 write_overlay(numbered(places[1], index, page.total, "jpg"), page.pixels, mask)
-            if options.masks == PNG:
+            if options.masks == PNG and places[0]:
                 write_mask(numbered(places[0], index, page.total, "png"), mask)
             if tick:
                 tick(index + 1, page.total)
             yield mask
 
     with ExitStack() as folders:
-        if options.overlay:
-            places[1] = folders.enter_context(atomic_folder(targets[1]))
-        if options.masks == PNG:
-            places[0] = folders.enter_context(atomic_folder(targets[0]))
+        if options.overlay and places[1]:
+            places[1] = folders.enter_context(atomic_folder(places[1]))
+        if options.masks == PNG and places[0]:
+            places[0] = folders.enter_context(atomic_folder(places[0]))
+        if options.masks != PNG and places[0]:
+            write_stack(places[0], masks())
+        else:
             for _ in masks():
                 pass
-        else:
-            write_stack(targets[0], masks())
     notices = [
         f"{path}, {notes[0]}{f' (and {more} more pages likewise)' if (more := len(notes) - 1) else ''}"
         for notes in said.values()
@@ -112,6 +114,7 @@ def predict_stack(
         counts.square_metres(frames),
         frames=frames,
         details={"pages": len(frames)},
+        kept=kept,
     )
 
 

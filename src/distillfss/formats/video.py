@@ -63,18 +63,22 @@ def predict_video(
     refuse_probabilities(options, path)
     video = Video(path)
     targets = video_targets(path, out, options)
+    kept = options.left_alone(targets)
     for target in targets:
         make_folder(target.parent)
-    as_png = options.masks == PNG
+    mask_wanted, as_png = targets[0] not in kept, options.masks == PNG
     counts = ClassCounts(segmenter.class_names)
     frames: list[Frame] = []
     rate = video.rate / options.every
     decoded = 0
     end = Fraction(0)
     with ExitStack() as stack:
-        folder = stack.enter_context(atomic_folder(targets[0])) if as_png else targets[0]
-        masks = None if as_png else stack.enter_context(new_video(targets[0], path, rate, masks=True))
-        drawn = stack.enter_context(new_video(targets[1], path, rate, masks=False)) if options.overlay else None
+        folder = stack.enter_context(atomic_folder(targets[0])) if as_png and mask_wanted else None
+        masks = drawn = None
+        if mask_wanted and not as_png:
+            masks = stack.enter_context(new_video(targets[0], path, rate, masks=True))
+        if options.overlay and targets[1] not in kept:
+            drawn = stack.enter_context(new_video(targets[1], path, rate, masks=False))
         for frame in video:
             decoded, end = frame.index + 1, frame.time
             if tick:
@@ -85,10 +89,11 @@ def predict_video(
             frames.append(replace(counts.add(mask), number=frame.index + 1))
             if masks is not None:
                 masks.write(mask, frame.time)
-            else:
+            elif folder is not None:
                 write_mask(numbered(folder, frame.index, _DIGITS, "png"), mask)
             if drawn is not None:
                 drawn.write(overlay(frame.pixels, mask), frame.time)
     missing = video.missing(decoded, end)
     notices = [missing] if missing else []
-    return Prediction(targets, notices, counts.pixels(), frames=frames, details={"frames": len(frames)})
+    details = {"frames": len(frames)}
+    return Prediction(targets, notices, counts.pixels(), frames=frames, details=details, kept=kept)
