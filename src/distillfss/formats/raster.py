@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distillfss.errors import OutputError, UsageError
 from distillfss.formats.options import PNG, FormatOptions, Prediction, Tick
-from distillfss.io.areas import pixel_square_metres
+from distillfss.io.areas import Ground
 from distillfss.io.extras import optional
 from distillfss.io.files import TEMPORARY_PREFIX, atomic_path, atomic_write, make_folder
 from distillfss.io.geo import RasterSource, gdal
@@ -84,9 +84,9 @@ def predict_raster(
     for folder in {target.parent for target in targets}:
         make_folder(folder)
     likely = out / "probabilities" / f"{path.stem}.tif"
-    counts = _Counts(["background", *segmenter.class_names])
     polygons = {}
     with RasterSource(path, options.bands, options.value_range) as source, ExitStack() as stack:
+        counts = _Counts(["background", *segmenter.class_names], Ground.of(source.dataset))
         for kind in options.polygons:  # shows before the work, which may take hours, not after
             refuse_placeless(source.dataset, kind, path)
         as_png = options.masks == PNG
@@ -171,7 +171,7 @@ def _segment(
             if likely is not None and strip.probabilities is not None:
                 strip.probabilities[:, strip.labels == IGNORE] = PROBABILITY_NODATA
                 likely.write(strip.probabilities)
-            counts.add(strip.labels, pixel_square_metres(source.dataset, strip.row + strip.labels.shape[0] // 2))
+            counts.add(strip.labels, strip.row)
 
 
 def _refuse_other_classes(mask: Path, class_names: Sequence[str], source: Path) -> None:
@@ -191,30 +191,38 @@ def _count(mask: Path, counts: _Counts) -> None:
     with gdal(mask) as rasterio, rasterio.open(mask) as dataset:
         for row in range(0, dataset.height, BLOCK):
             labels = dataset.read(1, window=((row, min(row + BLOCK, dataset.height)), (0, dataset.width)))
-            counts.add(labels, pixel_square_metres(dataset, row + labels.shape[0] // 2))
+            counts.add(labels, row)
 
 
 class _Counts:
-    """Pixels and square metres of every class, strip by strip: a degree is not as wide in the north as in the south."""
+    """Pixels and square metres of every class: no two pixels of a map need cover the same area."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
+    ROWS = 64
+    """Of a strip that are taken to be alike."""
+
+    def __init__(self, names: Sequence[str], ground: Ground | None) -> None:
+        self._names, self._ground = names, ground
         self._pixels = np.zeros(256, np.int64)
         self._metres = np.zeros(256)
-        self._known = True
 
-    def add(self, labels: NDArray[np.uint8], pixel: float | None) -> None:
-        found = np.bincount(labels.ravel(), minlength=256)
-        self._pixels += found
-        self._known = self._known and pixel is not None
-        self._metres += found * (pixel or 0.0)
+    def add(self, labels: NDArray[np.uint8], row: int) -> None:
+        """Labels (h, W) of whole rows, from this one on."""
+        self._pixels += np.bincount(labels.ravel(), minlength=256)
+        for start in range(0, len(labels), self.ROWS):
+            some = labels[start : start + self.ROWS]
+            areas = None if self._ground is None else self._ground.row_areas(row + start + len(some) // 2)
+            if areas is None:
+                self._ground = None
+                return
+            weights = np.broadcast_to(areas, some.shape).ravel()
+            self._metres += np.bincount(some.ravel(), weights, minlength=256)
 
     def pixels(self) -> dict[str, int]:
         counted = {name: int(self._pixels[value]) for value, name in enumerate(self._names)}
         return {**counted, "nodata": int(self._pixels[IGNORE])} if self._pixels[IGNORE] else counted
 
     def square_metres(self) -> dict[str, float] | None:
-        if not self._known:
+        if self._ground is None:
             return None
         return {name: float(f"{self._metres[value]:.10g}") for value, name in enumerate(self._names)}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError, OutputError
-from distillfss.io.areas import GEOGRAPHIC, to_equal_area, transformed
+from distillfss.io.areas import GEOGRAPHIC, Ground, transformed
 from distillfss.io.extras import optional
 from distillfss.io.files import atomic_path
 from distillfss.io.geo import gdal
@@ -20,6 +20,8 @@ FORMATS = {"geojson": "GeoJSON", "gpkg": "GPKG"}
 """Suffix → name of the driver."""
 LAYER = "classes"
 _BATCH = 5000
+LONGEST_EDGE = 16
+"""Pixels: longer edges are divided before they are projected, where a straight line need not stay one."""
 
 
 def write_polygons(mask: Path, out: Path, class_names: Sequence[str], source: Path) -> int:
@@ -115,6 +117,7 @@ def _polygons(dataset: Any) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np
     """Well-known binary, class, size in pixels and in square metres of every region of an open mask raster."""
     features, rasterio = optional("rasterio.features"), optional("rasterio")
     band = rasterio.band(dataset, 1)
+    ground = Ground.of(dataset)
     parts: list[tuple[NDArray[Any], ...]] = []
     waiting: list[tuple[Any, int]] = []
     # the mask is its own mask: background is 0
@@ -122,14 +125,14 @@ def _polygons(dataset: Any) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np
         if int(value) != IGNORE:
             waiting.append((shape, int(value)))
         if len(waiting) == _BATCH:
-            parts.append(_batch(waiting, dataset))
+            parts.append(_batch(waiting, dataset, ground))
             waiting = []
-    parts.append(_batch(waiting, dataset))
+    parts.append(_batch(waiting, dataset, ground))
     geometry, values, pixels, metres = (np.concatenate(each) for each in zip(*parts, strict=True))
     return geometry, values, pixels, metres
 
 
-def _batch(found: list[tuple[Any, int]], dataset: Any) -> tuple[NDArray[Any], ...]:
+def _batch(found: list[tuple[Any, int]], dataset: Any, ground: Ground | None) -> tuple[NDArray[Any], ...]:
     shapely = optional("shapely")
     polygons = np.array(
         [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found], object
@@ -138,8 +141,10 @@ def _batch(found: list[tuple[Any, int]], dataset: Any) -> tuple[NDArray[Any], ..
     pixel = abs(transform.a * transform.e - transform.b * transform.d)
     pixels = np.rint(shapely.area(polygons) / pixel).astype(np.int64) if found else np.empty(0, np.int64)
     metres = np.full(len(found), np.nan)
-    flat = to_equal_area(dataset.crs, *shapely.get_coordinates(polygons).T) if found else None
-    if flat is not None:
-        metres = shapely.area(shapely.set_coordinates(polygons.copy(), np.column_stack(flat)))
+    if found and ground is not None:
+        divided = shapely.segmentize(polygons, LONGEST_EDGE * np.sqrt(pixel))
+        flat = ground.metres(*shapely.get_coordinates(divided).T)
+        if flat is not None:
+            metres = shapely.area(shapely.set_coordinates(divided, np.column_stack(flat)))
     binary = np.array([*shapely.to_wkb(polygons)], object) if found else np.empty(0, object)
     return binary, np.array([value for _, value in found], np.int32), pixels, metres
