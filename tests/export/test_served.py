@@ -156,6 +156,34 @@ def test_files_that_are_no_models(one_class_file: Path, tmp_path: Path) -> None:
         Segmenter.load(foreign(path, format="distillfss-onnx", format_version="1", info="{}"))
 
 
+def test_no_flipped_bit_makes_another_mask(one_class_file: Path, tmp_path: Path) -> None:
+    """ONNX itself has no digest: an exponent's bit in a weight made every mask empty, in silence."""
+    whole, path = one_class_file.read_bytes(), tmp_path / "model.onnx"
+    for place in np.random.default_rng(0).integers(0, len(whole), 40).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x40
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFileError):
+            Segmenter.load(path)
+    weight = max(onnx.load(one_class_file).graph.initializer, key=lambda each: len(each.raw_data)).raw_data
+    damaged = bytearray(whole)
+    damaged[whole.index(weight) + 3] ^= 0x40
+    path.write_bytes(damaged)
+    with pytest.raises(ModelFileError, match="its content is not what was written"):
+        Segmenter.load(path)
+
+
+def test_files_of_older_versions_have_no_digest(one_class_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(one_class_file)
+    kept = [each for each in model.metadata_props if each.key != "sha256"]
+    assert len(kept) == len(model.metadata_props) - 1
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, tmp_path / "old.onnx")
+    image = picture(40, 50)
+    np.testing.assert_array_equal(Segmenter.load(tmp_path / "old.onnx")(image), Segmenter.load(one_class_file)(image))
+
+
 def test_devices(one_class_file: Path) -> None:
     with pytest.raises(UsageError, match="ONNX Runtime has no device 'mps' here"):
         Segmenter.load(one_class_file, device="mps")

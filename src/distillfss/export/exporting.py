@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from distillfss import __version__
 from distillfss.errors import ExportError, UsageError
 from distillfss.export.format import EXTRA, FORMAT, FORMAT_VERSION, OPSET, PRECISIONS
+from distillfss.export.seal import EMPTY, KEY, sealed
 from distillfss.io.files import atomic_write
 from distillfss.segmenter import ONNX_SUFFIX, Segmenter
 
@@ -185,6 +186,7 @@ def _content(model: onnx.ModelProto, segmenter: Segmenter, precision: str, check
             "precision": precision,
             "distillfss_version": __version__,
             "checks": json.dumps(checks),
+            KEY: EMPTY,
         },
     )
     model.producer_name, model.producer_version = "distillfss", __version__
@@ -198,4 +200,4 @@ def _content(model: onnx.ModelProto, segmenter: Segmenter, precision: str, check
             cure="Fit with a smaller backbone",
         )
     onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
+    return sealed(bytes(model.SerializeToString()))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from distillfss import __version__
 from distillfss.errors import ModelFileError, OutputError, UsageError
 from distillfss.export.format import EXTRA, FORMAT, FORMAT_VERSION, INPUT, LOGITS, MASK, PROBABILITIES, WANTED
+from distillfss.export.seal import KEY, is_intact
 from distillfss.io.files import atomic_write
 from distillfss.model_info import FETCH_AGAIN, ModelInfo, parsed_info
 from distillfss.quality.judging import Answer
@@ -67,6 +68,8 @@ class OnnxSegmenter(Segmenter):
         self._may_skip = WANTED in {each.name for each in self._session.get_overridable_initializers()}
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._describe(_checked_info(self.metadata, path))
+        if KEY in self.metadata and not is_intact(self._bytes(), self.metadata):
+            raise ModelFileError("its content is not what was written", path=path, cure=FETCH_AGAIN)
 
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         own = (pixels.shape[0], pixels.shape[1])
@@ -105,8 +108,10 @@ class OnnxSegmenter(Segmenter):
     @property
     def fingerprint(self) -> str:
         """That of the file: its masks may differ by some pixels from those of the model it was made from."""
-        content = self.path.read_bytes() if self._content is None else self._content
-        return hashlib.sha256(content).hexdigest()
+        return hashlib.sha256(self._bytes()).hexdigest()
+
+    def _bytes(self) -> bytes:
+        return self.path.read_bytes() if self._content is None else self._content
 
     @property
     def parts(self) -> tuple[Backbone, Standardize, nn.Module]:
@@ -129,7 +134,7 @@ class OnnxSegmenter(Segmenter):
         path = Path(path)
         if path.suffix.lower() != ONNX_SUFFIX:
             raise OutputError("this is an ONNX model", cure=f"Name the file *{ONNX_SUFFIX}", path=path)
-        atomic_write(path, self.path.read_bytes() if self._content is None else self._content)
+        atomic_write(path, self._bytes())
 
 
 def open_session(path: Path, device: str = "auto", content: bytes | None = None) -> tuple[InferenceSession, str]:
