@@ -462,3 +462,25 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         predict_raster(BrightnessSegmenter(), path, tmp_path / "file" / "out", FormatOptions(tile=64))
     assert caught.value.path == tmp_path / "file" / "out"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"crs": "EPSG:32634", "transform": UTM["transform"]},
+        {"crs": UTM["crs"], "transform": from_origin(500100, 5000000, 0.5, 0.5)},
+        {"crs": UTM["crs"], "transform": UTM["transform"], "cut": 10},
+    ],
+)
+def test_the_mask_of_another_map_of_the_same_name_is_not_taken(tmp_path: Path, other: dict) -> None:
+    """Else its polygons and areas would be those of the new map."""
+    path, options = write(tmp_path / "map.tif", blocks(), **UTM), FormatOptions(tile=64)
+    predict_raster(BrightnessSegmenter(), path, tmp_path / "out", options)
+    cut = other.pop("cut", 0)
+    write(path, blocks()[:, cut:], **other)
+    wanted = replace(options, polygons=("gpkg",))
+    with pytest.raises(UsageError, match="of other ground: its size, place or coordinate system is not the image's"):
+        predict_raster(BrightnessSegmenter(), path, tmp_path / "out", wanted)
+    assert not (tmp_path / "out" / "map.gpkg").exists()
+    predict_raster(BrightnessSegmenter(), path, tmp_path / "out", replace(wanted, overwrite=True))
+    assert (tmp_path / "out" / "map.gpkg").exists()

@@ -72,7 +72,7 @@ def predict_raster(
     DataError
         The file cannot be read, or rasterio is not installed.
     UsageError
-        A mask that is to be left alone is that of a model with other classes.
+        A mask that is to be left alone is that of a model with other classes, or of another map.
     OutputError
         Something cannot be written; nothing that existed was changed.
     """
@@ -92,7 +92,7 @@ def predict_raster(
         as_png = options.masks == PNG
         native = targets[0]
         if not as_png and native not in wanted:
-            _refuse_other_classes(native, segmenter.class_names, path)
+            _refuse_other_mask(native, segmenter.class_names, source)
         if as_png or (native not in wanted and likely in wanted):
             native = (
                 Path(stack.enter_context(TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out))) / f"{path.stem}.tif"
@@ -174,16 +174,23 @@ def _segment(
             counts.add(strip.labels, strip.row)
 
 
-def _refuse_other_classes(mask: Path, class_names: Sequence[str], source: Path) -> None:
-    """Polygons and overlays made from a mask that exists get the names of the model's classes."""
+def _refuse_other_mask(mask: Path, class_names: Sequence[str], source: RasterSource) -> None:
+    """Polygons, areas and overlays made from a mask that exists get the names of the model's classes, and its place."""
     with gdal(mask) as rasterio, quiet(), rasterio.open(mask) as dataset:
         theirs = dataset.tags().get(CLASSES_TAG, "unknown")
+        same_grid = dataset.shape == source.shape and dataset.transform.almost_equals(source.dataset.transform)
+        elsewhere = not same_grid or dataset.crs != source.dataset.crs
     if theirs != mask_tags(class_names)[CLASSES_TAG]:
-        raise UsageError(
-            f"the mask {mask} is there already, with other classes than the model's ({theirs})",
-            cure="Choose another folder, or add --overwrite",
-            path=source,
-        )
+        problem = f"with other classes than the model's ({theirs})"
+    elif elsewhere:
+        problem = "of other ground: its size, place or coordinate system is not the image's"
+    else:
+        return
+    raise UsageError(
+        f"the mask {mask} is there already, {problem}",
+        cure="Choose another folder, or add --overwrite",
+        path=source.path,
+    )
 
 
 def _count(mask: Path, counts: _Counts) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -25,6 +25,9 @@ from distillfss.quality.judging import Answer
 from distillfss.tiles.engine import PROBABILITY_ONE, ArraySource, segment_strips
 from distillfss.tiles.plan import overlap_pixels
 from distillfss.tiles.scores import CanSegment, scores_of, tile_side
+
+SHOWN_OUTDATED = 3
+"""Names that a note tells."""
 
 Tick = Callable[[int, int], None]
 Pictures = Callable[[CanSegment, list[Path], Tick, PredictSummary], object]
@@ -218,8 +221,29 @@ def predict_files(
             f"{out}: what was left alone was made with another {' and another '.join(differing)}; "
             "--overwrite makes it anew"
         )
+    if not options.overwrite:
+        done.notices += _outdated(paths, special, out, options)
     tell()
     return found
+
+
+def _outdated(paths: Sequence[Path], special: Mapping[Path, Handler], out: Path, options: FormatOptions) -> list[str]:
+    """A note on masks that were left alone and are older than their images."""
+    older = []
+    for path in paths:
+        try:
+            mask = special[path].targets(path, out, options)[:1] if path in special else [out / f"{path.stem}.png"]
+            if mask and mask[0].stat().st_mtime_ns < path.stat().st_mtime_ns:
+                older.append(path.name)
+        except (OSError, DataError):  # no mask, or an image that cannot be read
+            continue
+    if not older:
+        return []
+    more = f" and {len(older) - SHOWN_OUTDATED} more" if len(older) > SHOWN_OUTDATED else ""
+    shown = f"{', '.join(older[:SHOWN_OUTDATED])}{more}"
+    return [
+        f"{shown}: newer than what was made of them and left alone; if they have changed, --overwrite makes it anew"
+    ]
 
 
 def _count(done: PredictSummary, prediction: Prediction, out: Path) -> None:
