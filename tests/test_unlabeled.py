@@ -13,6 +13,7 @@ from PIL import Image
 from distillfss.errors import DataError
 from distillfss.io.faults import SeveralFaultsError
 from distillfss.preprocess import at_working_size
+from distillfss.support import at_most
 from distillfss.unlabeled import MOST, spread, working_images
 
 
@@ -95,3 +96,29 @@ def test_refusals_name_what_is_wrong(tmp_path: Path):
             working_images(given, 96)
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         working_images([str(tmp_path / "none.png")], 96)
+
+
+def test_what_the_support_shows_is_left_out(tmp_path: Path):
+    """A folder of raw images mostly holds those that were annotated, too."""
+    random = np.random.default_rng(3)
+    images = [random.integers(0, 256, (40, 60, 3)).astype(np.uint8) for _ in range(5)]
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    told: list[str] = []
+    found = working_images(tmp_path, 48, left_out=told.append, annotated=images[1:3])
+    wanted = working_images([images[0], *images[3:]], 48)
+    assert len(found) == 3
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert told == ["2 of 5 images without annotation, which the support shows with it"]
+    assert len(working_images(images, 48, annotated=[images[0][:39]])) == 5
+    with pytest.raises(DataError, match="all of the images without annotation are annotated in the support"):
+        working_images(images[:2], 48, annotated=images)
+
+
+def test_large_photographs_are_known_though_the_support_shrinks_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("distillfss.support.MAX_KEPT_PIXELS", 1000)
+    large = np.random.default_rng(4).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    kept, _ = at_most(large, large[..., 0], 1000)
+    assert kept.shape != large.shape
+    other = np.zeros((9, 9, 3), np.uint8)
+    assert len(working_images([large, other], 48, annotated=[kept])) == 1

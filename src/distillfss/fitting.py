@@ -105,6 +105,7 @@ def fit(
             size,
             support.reading,
             lambda what: tell(FilesLeftOut("prepare", 0, 1, f"left out: {what}")),
+            (sample.image for sample in support.samples),
         )
     run = FitRun(support, config, tell, unlabeled=images)
     run_to_the_end(run, None if state is None else Path(state), tell, first_model)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,8 +33,11 @@ def working_images(
     size: int,
     reading: Mapping[str, Any] | None = None,
     left_out: Callable[[str], None] = lambda _: None,
+    annotated: Iterable[NDArray[np.uint8]] = (),
 ) -> list[Tensor]:
     """Up to ``MOST`` images, evenly spread over those given, each (3, h, w) uint8 at the working resolution.
+
+    What is annotated already teaches nothing here: the model was fitted to it, and is sure of it.
 
     Parameters
     ----------
@@ -44,36 +48,56 @@ def working_images(
     reading
         Bands and range that files are to be read with, as ``SupportSet.reading`` has them.
     left_out
-        Told which files of a folder or pattern could not be read, if there are such.
+        Told which files of a folder or pattern could not be read, and how many are annotated, if there are such.
+    annotated
+        Images (H, W, 3) of the support.
 
     Raises
     ------
     DataError
-        If there are none, or none can be read; or naming one of a sequence that is no picture.
+        If there are none, none can be read, or all are annotated; or naming one of a sequence that is no picture.
     """
-    if isinstance(images, str | Path):
-        return _readable(list_images(images), size, reading, left_out)
-    if not len(images):
+    chosen: Sequence[Picture] = list_images(images) if isinstance(images, str | Path) else images
+    if not len(chosen):
         raise DataError("there are no images without annotation", cure="Pass some, or none at all: None")
-    return [_small(_pixels(images[index], index, reading), size) for index in spread(range(len(images)))]
-
-
-def _readable(
-    paths: Sequence[Path], size: int, reading: Mapping[str, Any] | None, left_out: Callable[[str], None]
-) -> list[Tensor]:
-    """Those that can be read: one bad file among thousands, which nobody picked, is no reason to stop."""
+    # one bad file of a folder among thousands, which nobody picked, is no reason to stop
+    picked = not isinstance(images, str | Path)
+    known = {_digest(image) for image in annotated}
     found: list[Tensor] = []
     faults: list[DataError] = []
-    for index, path in enumerate(spread(paths)):
+    twice = 0
+    for index in spread(range(len(chosen))):
         try:
-            found.append(_small(_pixels(path, index, reading), size))
+            pixels = _pixels(chosen[index], index, reading)
         except DataError as fault:
+            if picked:
+                raise
             faults.append(fault)
+        else:
+            if known and _digest(pixels) in known:
+                twice += 1
+            else:
+                found.append(_small(pixels, size))
+    if not found and twice:
+        raise DataError(
+            "all of the images without annotation are annotated in the support", cure="Give others, or none at all"
+        )
     if not found:
         raise_faults(faults)
+    total = len(found) + len(faults) + twice
     if faults:
-        left_out(f"{len(faults)} of {len(found) + len(faults)} images without annotation, such as {faults[0]}")
+        left_out(f"{len(faults)} of {total} images without annotation, such as {faults[0]}")
+    if twice:
+        left_out(f"{twice} of {total} images without annotation, which the support shows with it")
     return found
+
+
+def _digest(pixels: NDArray[np.uint8]) -> bytes:
+    """Of an image as a support set keeps it: pixels and size."""
+    from distillfss.support import MAX_KEPT_PIXELS, at_most
+
+    kept, _ = at_most(pixels, np.zeros(pixels.shape[:2], np.uint8), MAX_KEPT_PIXELS)
+    return hashlib.sha256(kept.tobytes()).digest() + bytes(str(kept.shape), "ascii")
 
 
 def spread(items: Sequence[Item]) -> list[Item]:
