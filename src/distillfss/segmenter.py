@@ -151,10 +151,22 @@ class Segmenter:
 
         with torch.inference_mode():
             raw, features = self._seen(pixels)
-            merged = merge_classes(raw)
+            merged = merge_classes(raw, self.never)
             at_own_size = resize(merged, pixels.shape[:2])[0]
             likely = at_own_size.softmax(0).permute(1, 2, 0).contiguous().cpu().numpy() if probabilities else None
             return Answer(class_indices(at_own_size), likely, self._judged(merged, features))
+
+    @property
+    def never(self) -> tuple[int, ...]:
+        """Classes of which the support had no example: a few pixels would look like them by chance."""
+        shots, extended = self.summary.get("shots"), self.summary.get("extended")
+        if not isinstance(shots, Mapping):
+            return ()
+        # a class may have been taken away and come back with images of its own; and a model file may say anything
+        later = [each.get("classes") for each in extended or () if isinstance(each, Mapping)] if extended else []
+        learnt = {str(name) for names in later if isinstance(names, list) for name in names}
+        found = tuple(i for i, name in enumerate(self.class_names) if shots.get(name) == 0 and name not in learnt)
+        return found if len(found) < len(self.class_names) else ()
 
     @property
     def strangeness_limit(self) -> float | None:
@@ -213,7 +225,7 @@ class Segmenter:
         from distillfss.models.classes import merge_classes
 
         with torch.inference_mode():
-            return merge_classes(self._seen(pixels)[0])
+            return merge_classes(self._seen(pixels)[0], self.never)
 
     def _seen(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, list[Tensor]]:
         """Logits of every class against its background, and standardised features, of one image at its working size."""

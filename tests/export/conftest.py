@@ -34,7 +34,7 @@ def traced_once() -> Iterator[None]:
     known: dict[str, Any] = {}
 
     def remembered(segmenter: Segmenter) -> Any:
-        digest = hashlib.sha256(repr(segmenter.info.backbone).encode())
+        digest = hashlib.sha256(repr((segmenter.info.backbone, segmenter.never)).encode())
         for part in segmenter.parts:
             for tensor in part.state_dict().values():
                 digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -415,3 +416,26 @@ def test_what_8_bits_change_is_said_in_words(
     checks = {"fp32": {}, "int8": {"layers": "all convolutions", "lost": lost, "images": 5, "model": 80.0}}
     _print(ExportReport(tmp_path / "m.onnx", 200_000, "int8", 18, checks))
     assert f"checked    all convolutions, {said} on 5 images" in capsys.readouterr().out
+
+
+def test_a_class_that_was_never_shown_wins_nowhere(nine_classes: Segmenter, tmp_path: Path) -> None:
+    image = picture(70, 90)
+    before = nine_classes(image)
+    name = nine_classes.class_names[int(np.bincount(before.ravel())[1:].argmax())]
+    shots = {each: 3 * (each != name) for each in nine_classes.class_names}
+    info = replace(nine_classes.info, summary={"shots": shots})
+    model = Segmenter(*nine_classes.parts, info, torch.device("cpu"))
+    value = nine_classes.class_names.index(name) + 1
+    mask, likely = model(image, probabilities=True)
+    assert (before == value).any()
+    assert not (mask == value).any()
+    assert likely[..., value].max() < 1e-9
+    others = (before != value) & (before > 0)
+    assert (mask[others] == before[others]).mean() > 0.99  # but between pixels of the logits, where it was near
+    np.testing.assert_array_equal(model.answer(image).mask, mask)
+    export_onnx(model, tmp_path / "model.onnx")
+    assert (Segmenter.load(tmp_path / "model.onnx")(image) == mask).mean() > 0.9999
+    back = {"shots": shots, "extended": [{"classes": [name]}]}  # taken away, and come back with images of its own
+    np.testing.assert_array_equal(
+        Segmenter(*nine_classes.parts, replace(info, summary=back), torch.device("cpu"))(image), before
+    )

@@ -265,3 +265,12 @@ def test_teacher_sees_class_shares_of_the_finest_support_grid():
     # stride 8 is averaged to 16: four columns, the left half foreground
     assert [tuple(m.shape) for m in tokens.masks] == [(1, 1, 4, 4)] * 3 + [(1, 1, 2, 2)] * 2
     assert tokens.masks[0][0, 0, 0].tolist() == [1, 1, 0, 0]
+
+
+def test_a_class_of_which_no_example_was_seen_wins_nowhere():
+    logits = torch.randn(2, 4, 2, 5, 6, generator=torch.Generator().manual_seed(1))
+    merged, kept = merge_classes(logits, [1, 3]), merge_classes(logits[:, [0, 2]])
+    assert torch.equal(merged[:, [0, 1, 3]], kept)
+    assert torch.equal(merged[:, 2], merged[:, 4])
+    assert (merged[:, 2] <= kept[:, 1:].amin(1) - 29.9).all()
+    assert not torch.isin(merged.argmax(1), torch.tensor([2, 4])).any()

@@ -37,13 +37,14 @@ class Network(nn.Module):
         self.backbone, standardize, student = segmenter.parts
         self.head = shipped_head(standardize, student)
         self.details = draws_details(student)
+        self.never = segmenter.never
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) RGB, 0 to 255, to merged class logits (B, n + 1, h', w')."""
         if not self.details:
-            return merge_classes(self.head(self.backbone(pixels)))
+            return merge_classes(self.head(self.backbone(pixels)), self.never)
         fine = self.backbone.fine(pixels)
-        return merge_classes(self.head(self.backbone.from_fine(fine), fine))
+        return merge_classes(self.head(self.backbone.from_fine(fine), fine), self.never)
 
 
 class Head(nn.Module):
