@@ -586,3 +586,10 @@ def test_photographs_are_kept_at_four_megapixels(tmp_path: Path) -> None:
     assert sample.image.shape == (1773, 2364, 3)
     assert sample.mask.shape == (1773, 2364)
     assert float(((sample.image[..., 0] > 100) == (sample.mask == 1)).mean()) > 0.999
+
+
+def test_a_subset_of_images_that_are_not_there(folder: Path) -> None:
+    support = SupportSet.from_folder(folder)
+    with pytest.raises(UsageError, match=rf"there is no image 99 among {len(support)}"):
+        support.subset([0, 99])
+    assert [sample.name for sample in support.subset([-1]).samples] == [support.samples[-1].name]

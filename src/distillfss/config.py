@@ -28,8 +28,8 @@ class FitConfig:
     Attributes
     ----------
     seed
-        Decides initial weights, augmentation and the order of everything. The same seed, support and machine give
-        the same model.
+        Decides initial weights, augmentation and the order of everything. The same seed, machine and support, its
+        images in the same order (that of their names, of a folder), give the same model.
     device
         ``auto`` takes CUDA, then MPS, then the CPU.
     backbone
@@ -132,7 +132,7 @@ class FitConfig:
             raise UsageError(f"effort {self.effort} is out of range", cure="Choose an effort above 0, 1 is the default")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed {self.seed} is out of range", cure="Choose a seed of 0 or more, below 2^63")
-        if not 0 <= self.new_views <= self.pool_views:
+        if not 0 <= self.new_views <= max(1, self.pool_views):  # a pool of none is refused below
             raise UsageError(f"new_views {self.new_views} is out of range", cure="Choose from 0 to pool_views")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop {self.crop} is out of range", cure="Choose a share above 0, 1 takes whole views")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from distillfss.config import FitConfig
-from distillfss.errors import FitInterrupted
+from distillfss.errors import FitInterrupted, UsageError
 from distillfss.fit_preparation import Progress
 from distillfss.fit_run import FitRun
 from distillfss.runtime import keep_freed_memory
@@ -86,14 +86,21 @@ def fit(
     DataError
         If the support cannot be used (see ``SupportSet.from_folder``), or an image without annotation not be read.
     UsageError
-        If an instant model is asked for of one image, and there is no meta-trained teacher to make it from; or there
-        are images without annotation, and a backbone that does not learn.
+        If an instant model is asked for of one image, and there is no meta-trained teacher to make it from; there are
+        images without annotation, and a backbone that does not learn; or something else is passed than a support set
+        and a config.
     OutputError
         If the state cannot be written, or ``state`` is a file of another kind.
     """
     if isinstance(support, str | Path):
         support = SupportSet.from_folder(support)
+    if not isinstance(support, SupportSet):
+        cure = "Pass a SupportSet (from_folder, from_arrays) or a folder"
+        raise UsageError(f"a support of Python type {type(support).__name__}", cure=cure)
     config = FitConfig() if config is None else config
+    if not isinstance(config, FitConfig):
+        cure = "Pass a FitConfig, such as FitConfig(size=256)"
+        raise UsageError(f"a config of Python type {type(config).__name__}", cure=cure)
     tell = progress if progress is not None else lambda _: None
     keep_freed_memory()
     images: Sequence[Tensor] = ()

@@ -130,8 +130,9 @@ class SupportSet:
         ``classes`` chooses among the names that ``meta.json`` or the objects' labels give, in an order of its own;
         other objects count as background. Where mask values have no names, or others, it names them: mask value i + 1
         is ``classes[i]``. With neither they are called ``class_1``, ... A mask without foreground is fine as long as
-        every class is somewhere. ``format`` is a key of ``io.annotations.FORMATS`` or ``auto``. ``reading`` is how a
-        model's GeoTIFF and DICOM images were read, and so how these are, where ``meta.json`` says nothing.
+        some class is somewhere; one that is nowhere is told, and never found. ``format`` is a key of
+        ``io.annotations.FORMATS`` or ``auto``. ``reading`` is how a model's GeoTIFF and DICOM images were read, and so
+        how these are, where ``meta.json`` says nothing.
 
         Raises
         ------
@@ -350,9 +351,11 @@ class SupportSet:
     def subset(self, indices: Iterable[int]) -> SupportSet:
         """These images in this order, with the same classes, some of which may then be without a pixel (``shots``).
 
-        Raises ``DataError`` if there is none among them.
+        Raises ``DataError`` if there is none among them, ``UsageError`` if one is not there.
         """
         chosen = list(indices)
+        if (wrong := next((index for index in chosen if not -len(self) <= index < len(self)), None)) is not None:
+            raise UsageError(f"there is no image {wrong} among {len(self)}", cure=f"Choose from 0 to {len(self) - 1}")
         samples = [self.samples[index] for index in chosen]
         groups = [self.groups[index] for index in chosen] if self.groups else ()
         return SupportSet(samples, self.class_names, self.remarks, self.reading, self.folder, groups)

@@ -451,3 +451,15 @@ def test_a_device_that_is_not_there_is_named():
         pytest.skip("this machine has CUDA")
     with pytest.raises(UsageError, match=r"'cuda' is not available.*cpu"):
         fit(square_support(1), FitConfig(device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("support", "config", "told"),
+    [
+        ([np.zeros((9, 9, 3), np.uint8)], None, "a support of Python type list"),
+        (square_support(2), {"size": 128}, "a config of Python type dict"),
+    ],
+)
+def test_what_is_no_support_or_config_is_told(support: object, config: object, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        fit(support, config)  # type: ignore[arg-type]
