@@ -20,8 +20,10 @@ from distillfss.bench.cells import Cell, Plan, find_method, make_cells
 from distillfss.bench.contents import look_into
 from distillfss.bench.methods.base import MethodSettings
 from distillfss.bench.protocol import split
+from distillfss.bench.worker import compute
 from distillfss.errors import DataError, UsageError
 from distillfss.io.labelled import LabelledFolder
+from distillfss.io.masks import read_mask
 
 MADE = "class Method:\n    def __init__(self, settings): pass\n"
 
@@ -216,3 +218,32 @@ def test_more_shots_than_there_are_images_are_told(arena: Path):
     cells = make_cells(plan, arena / "contents.json", note=told.append)
     most = len(next(cell for cell in cells if cell.shots == 100).support_names)
     assert told == [f"discs: 100 shots are the same {most} images as 50, all there are"]
+
+
+def add_ring(arena: Path, name: str) -> None:
+    """The lower half of a picture becomes a second class, ``ring``."""
+    folder = arena / "data" / "discs"
+    (folder / "meta.json").write_text(json.dumps({"classes": ["background", "disc", "ring"]}))
+    mask = read_mask(folder / "masks" / f"{name}.png")
+    mask[len(mask) // 2 :] = 2
+    pixels = np.random.default_rng(int(name[-3:])).integers(0, 256, (*mask.shape, 3), np.uint8)
+    write_pair(folder, name, pixels, mask)
+
+
+def test_a_class_that_only_test_images_show_is_told_once(arena: Path):
+    pool, test = split("discs", [f"disc{i:03d}" for i in range(10)])
+    add_ring(arena, test[0])
+    told: list[str] = []
+    plan = plan_of(arena, shots=[1, 2], seeds=[0, 1])
+    cells = make_cells(plan, arena / "contents.json", note=told.append)
+    assert told == [
+        f"discs: ring is in 1 of {len(test)} test images and in no image of the pool: 0 in the mean of every method"
+    ]
+    result = compute(cells[0], arena / "data", 1)[0]["result"]
+    assert (result["unlearnt"], result["unseen"]) == (["ring"], [])
+    assert result["classes"]["ring"]["iou_384"] == 0
+    add_ring(arena, pool[0])
+    told.clear()
+    (cell, *_) = make_cells(plan, arena / "contents.json", note=told.append)
+    assert not any("ring" in text for text in told)
+    assert compute(cell, arena / "data", 1)[0]["result"]["unlearnt"] == []

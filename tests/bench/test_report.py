@@ -109,6 +109,26 @@ def test_a_class_that_no_test_image_shows_is_told(tmp_path: Path):
     assert "No test image shows ring: 0 in the mean of whoever marks any of it" in table.note
 
 
+def test_a_class_that_no_support_image_shows_is_told():
+    def note_of(*unlearnt: list[str] | None) -> str:
+        rows = [make_row(seed=seed) for seed in range(len(unlearnt))]
+        for row, names in zip(rows, unlearnt, strict=True):
+            if names is not None:
+                row["result"]["unlearnt"] = names
+        return tables.accuracy_table(summarise(rows).arenas[0], "discs").note
+
+    plain = "Foreground IoU in per cent at 384×384: median (minimum to maximum) over seeds 0, 1, 2."
+    assert note_of(None, None, []) == plain
+    # a row of before this was kept says nothing of it
+    assert note_of(None, ["ring"], ["ring"]) == (
+        f"{plain} Test images show ring, no support image does: 0 in the mean of every method."
+    )
+    assert note_of(["cross"], ["ring", "cross"], ["cross"]) == (
+        f"{plain} Test images show cross, no support image does: 0 in the mean of every method."
+        " Test images show ring, not every support does: 0 in the mean where it does not."
+    )
+
+
 def test_what_is_said_of_methods_is_said_of_ours(tmp_path: Path):
     ours = content_of([folder_of(tmp_path / "a", [make_row(method="distill")])]).methods_text
     own = content_of(

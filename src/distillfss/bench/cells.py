@@ -137,7 +137,7 @@ def make_cells(
     tell
         Told what is being read.
     note
-        Told which images are left out, and why.
+        Told what a reader of the results should know: which images are left out and why, what nobody can learn.
 
     Raises
     ------
@@ -153,7 +153,10 @@ def make_cells(
         contents = look_into(folder, cache)
         if contents.unreadable:
             note(_left_out(contents))
-        datasets.append(_divided(contents, plan.protocol))
+        divided = _divided(contents, plan.protocol)
+        if said := _not_to_be_learnt(*divided):
+            note(said)
+        datasets.append(divided)
     cells = []
     for seed in plan.seeds:
         settings = replace(plan.settings, seed=seed)
@@ -259,6 +262,21 @@ def _left_out(contents: Contents) -> str:
     return (
         f"{contents.name}: {len(names)} of {total} images are left out, their masks cannot be read ({shown}); "
         "'distillfss check' says why"
+    )
+
+
+def _not_to_be_learnt(contents: Contents, pool: Sequence[str], test: Sequence[str]) -> str:
+    """What to say of classes that test images show and no image of the pool does; empty if there are none."""
+    tested, there = ({value for name in names for value in contents.classes[name]} for names in (test, pool))
+    missing = sorted(tested - there)
+    if not missing:
+        return ""
+    names = ", ".join(contents.class_names[value - 1] for value in missing)
+    count = sum(not set(missing).isdisjoint(contents.classes[name]) for name in test)
+    are = "is" if len(missing) == 1 else "are"
+    return (
+        f"{contents.name}: {names} {are} in {count} of {len(test)} test images and in no image of the pool: 0 in the "
+        "mean of every method"
     )
 
 

@@ -81,6 +81,7 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     dict
         The predicted mask of every test image at 384×384, uint8.
     """
+    import numpy as np
     import torch
 
     from distillfss.bench.cells import find_method
@@ -97,9 +98,10 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
         raise UsageError(problem, cure="Install the same versions on every machine")
     folder = open_dataset(find_dataset(data, cell.dataset))
     learnt = Chosen(folder, cell.support_names)
-    samples = []
+    samples, shown = [], set[int]()
     for index in range(len(learnt)):
         sample = learnt[index]
+        shown |= set(np.unique(sample.mask).tolist())
         samples.append(Sample(sample.name, *at_most(sample.image, sample.mask, MAX_KEPT_PIXELS)))
     support = SupportSet(samples, folder.class_names)
     extra = Chosen(folder, cell.unlabeled_names)
@@ -118,7 +120,9 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
         seconds["estimate"] = estimating
     seconds["per_image"] = round(evaluation.seconds_per_image, 5)
     masks = {result.name: mask for result, mask in zip(evaluation.images, recorder.masks, strict=True)}
-    found: dict[str, Any] = {"result": result_of(evaluation), "seconds": seconds}
+    result = result_of(evaluation)
+    result["unlearnt"] = unlearnt(evaluation, folder.class_names, shown)
+    found: dict[str, Any] = {"result": result, "seconds": seconds}
     return found | ({"estimate": estimate} if estimate else {}), masks
 
 
@@ -136,6 +140,25 @@ def result_of(evaluation: Evaluation) -> dict[str, Any]:
     kept = ("foreground_iou_384", "foreground_iou", "baseline", "skipped", "notices")
     unseen = [name for name, row in whole["at_384"]["per_class"].items() if not row["pixels"]]
     return {**{key: whole[key] for key in kept}, "classes": classes, "unseen": unseen, "images": images}
+
+
+def unlearnt(evaluation: Evaluation, class_names: Sequence[str], shown: set[int]) -> list[str]:
+    """Classes that test images show at 384×384 and no support image does.
+
+    Parameters
+    ----------
+    class_names
+        The data set's.
+    shown
+        Values in the masks of the support.
+    """
+    from distillfss.class_matching import match_classes
+
+    table, _ = match_classes(evaluation.class_names, class_names)
+    known = set(table[sorted(shown)].tolist())
+    tested = evaluation.to_dict()["at_384"]["per_class"]
+    names = enumerate(evaluation.class_names, start=1)
+    return [name for value, name in names if tested[name]["pixels"] and value not in known]
 
 
 def surroundings(threads: int) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def accuracy_table(arena: Arena, dataset: str, *, own_size: bool = False) -> Tab
     note = f"Foreground IoU in per cent at {where}: {seeds_text(arena.of(dataset))}."
     if unseen := _unseen(arena.of(dataset)):
         note += f" No test image shows {unseen}: 0 in the mean of whoever marks any of it, no part of it elsewhere."
+    note += _unlearnt(arena.of(dataset))
     return Table(dataset, note, ("method", *map(shots_text, shots)), tuple(rows), best)
 
 
@@ -114,6 +115,22 @@ def _unseen(entries: Sequence[Entry]) -> str:
     """Classes that no test image shows; rows of before this was kept say nothing of it."""
     rows = [row for entry in entries for row in entry.done]
     return _several(name for row in rows for name in row["result"].get("unseen", ()))
+
+
+def _unlearnt(entries: Sequence[Entry]) -> str:
+    """What to say of classes that test images show and support images do not; rows of before this was kept say nothing.
+
+    Begins with a space, or is empty.
+    """
+    lacking = [row["result"]["unlearnt"] for entry in entries for row in entry.done if "unlearnt" in row["result"]]
+    names = dict.fromkeys(name for each in lacking for name in each)
+    never = [name for name in names if all(name in each for each in lacking)]
+    said = ""
+    if never:
+        said += f" Test images show {', '.join(never)}, no support image does: 0 in the mean of every method."
+    if some := [name for name in names if name not in never]:
+        said += f" Test images show {', '.join(some)}, not every support does: 0 in the mean where it does not."
+    return said
 
 
 def seeds_text(entries: Sequence[Entry]) -> str:
