@@ -220,6 +220,23 @@ def test_more_shots_than_there_are_images_are_told(arena: Path):
     assert told == [f"discs: 100 shots are the same {most} images as 50, all there are"]
 
 
+def test_fewer_images_without_annotation_than_asked_for_are_told_once(arena: Path):
+    told: list[str] = []
+    plan = plan_of(arena, shots=[1, 3], seeds=[0, 1], unlabeled=500)
+    cells = make_cells(plan, arena / "contents.json", note=told.append)
+    pool = len(split("discs", [f"disc{i:03d}" for i in range(10)])[0])
+    assert {len(cell.unlabeled_names) for cell in cells} == {pool - 1, pool - 3}
+    assert told == [
+        f"discs: {pool - 3} to {pool - 1} images without annotation where 500 are asked for, the pool has no more "
+        "beside the support"
+    ]
+    told.clear()
+    make_cells(replace(plan, unlabeled=pool - 3), arena / "contents.json", note=told.append)
+    assert told == []
+    make_cells(replace(plan, shots=[1], unlabeled=pool), arena / "contents.json", note=told.append)
+    assert told[0].startswith(f"discs: {pool - 1} images without annotation where {pool} are asked for")
+
+
 def add_ring(arena: Path, name: str) -> None:
     """The lower half of a picture becomes a second class, ``ring``."""
     folder = arena / "data" / "discs"

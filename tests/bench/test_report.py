@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bench_helpers import make_arena, make_row
 
+from distillfss.bench.merging import merge
 from distillfss.bench.published import PUBLISHED
 from distillfss.bench.releases import RELEASES
 from distillfss.bench.report import overall, tables
@@ -127,6 +128,27 @@ def test_a_class_that_no_support_image_shows_is_told():
         f"{plain} Test images show cross, no support image does: 0 in the mean of every method."
         " Test images show ring, not every support does: 0 in the mean where it does not."
     )
+
+
+def test_fewer_images_without_annotation_than_asked_for_are_told(tmp_path: Path):
+    def title_of(name: str, *rows: dict) -> str:
+        folder = folder_of(tmp_path / name, [row | {"key": f"{name}{place}"} for place, row in enumerate(rows)])
+        merged = ResultsFolder(tmp_path / name / "merged")
+        merge([folder], merged)
+        title, same = (content_of([each]).arenas[0].title for each in (folder, merged))
+        assert title == same
+        merge([merged], merged)
+        assert content_of([merged]).arenas[0].title == title
+        return title
+
+    few, two = make_row(unlabeled=2, unlabeled_names=["u0"]), make_row(unlabeled=2, unlabeled_names=["u0", "u1"])
+    start = "Protocol “locked”, random support, "
+    assert title_of("enough", two, two | {"seed": 1}) == f"{start}2 images without annotation"
+    assert title_of("few", two, few | {"seed": 1}) == f"{start}up to 2 images without annotation"
+    old = {name: value for name, value in few.items() if name != "unlabeled_names"} | {
+        "tested": {"images": 3, "digest": "0"}
+    }
+    assert title_of("old", old) == f"{start}2 images without annotation"
 
 
 def test_what_is_said_of_methods_is_said_of_ours(tmp_path: Path):

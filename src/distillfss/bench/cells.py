@@ -158,6 +158,7 @@ def make_cells(
             note(said)
         datasets.append(divided)
     cells = []
+    given: dict[str, set[int]] = {}
     for seed in plan.seeds:
         settings = replace(plan.settings, seed=seed)
         identities = {name: _identity(name, method, settings) for name, method in found.items()}
@@ -174,6 +175,7 @@ def make_cells(
                     problem = f"{contents.name}: no image of the pool can be support"
                     raise DataError(problem, cure="Check its masks: none to learn from holds a class")
                 extra = draw_unlabeled(pool, drawn, plan.unlabeled, seed)
+                given.setdefault(contents.name, set()).add(len(extra))
                 cells += [
                     Cell(
                         dataset=contents.name,
@@ -193,6 +195,13 @@ def make_cells(
                     )
                     for name in plan.methods
                 ]
+    for name, numbers in given.items():
+        if min(numbers) < plan.unlabeled:
+            number = " to ".join(str(each) for each in sorted({min(numbers), max(numbers)}))
+            note(
+                f"{name}: {number} images without annotation where {plan.unlabeled} are asked for, the pool has no "
+                "more beside the support"
+            )
     return list({cell.key: cell for cell in cells}.values())
 
 

@@ -60,6 +60,14 @@ def test_set(row: Row) -> tuple[int, str]:
     return len(names), hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
+def unlabeled_given(row: Row) -> int | None:
+    """How many images without annotation the method had; None of a row that was merged before this was kept."""
+    if "unlabeled_names" in row:
+        return len(row["unlabeled_names"])
+    number: int | None = row.get("unlabeled_given")
+    return number
+
+
 def _agreeing(rows: list[Row], group: Callable[[Row], Hashable], trait: Callable[[Row], Hashable]) -> list[Row]:
     """The rows that share a trait with the last of their group."""
     last = {group(row): trait(row) for row in rows}

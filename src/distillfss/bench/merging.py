@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from distillfss.bench.current import Current, current, test_set
+from distillfss.bench.current import Current, current, test_set, unlabeled_given
 from distillfss.bench.results import Gathered, ResultsFolder, Row
 from distillfss.errors import DataError
 from distillfss.io.files import atomic_write
@@ -52,7 +52,9 @@ def shortened(row: Row) -> Row:
     kept = {name: value for name, value in row.items() if name not in ("test_names", "unlabeled_names")}
     if "result" in row:
         kept["result"] = {name: value for name, value in row["result"].items() if name != "images"}
-    return kept | {"tested": {"images": images, "digest": digest}, "masks": 0}
+    kept |= {"tested": {"images": images, "digest": digest}, "masks": 0}
+    given = unlabeled_given(row)
+    return kept if given is None else kept | {"unlabeled_given": given}
 
 
 def _without_place(run: Row) -> Row:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distillfss.bench.current import unlabeled_given
 from distillfss.bench.protocol import PROTOCOLS, SUPPORT_TEXTS, methods_text
 from distillfss.bench.report import ablation, overall, plots, published_tables, tables
 from distillfss.bench.report.pictures import Gallery, gallery
@@ -138,7 +139,7 @@ def commands_of(runs: Sequence[Row], rows: Sequence[Row]) -> tuple[str, ...]:
 def _arena_part(arena: Arena, galleries: Sequence[Gallery | None], number: int, methods: Sequence[str]) -> ArenaPart:
     title = f"Protocol “{arena.protocol}”, {arena.support} support"
     if arena.unlabeled:
-        title += f", {arena.unlabeled} images without annotation"
+        title += f", {_unlabeled_text(arena)} images without annotation"
     # only there are the splits and shots those of the published figures
     paper = arena.protocol == "paper" and arena.support == "even"
     parts = []
@@ -168,6 +169,14 @@ def _arena_part(arena: Arena, galleries: Sequence[Gallery | None], number: int, 
         ablations=tuple(ablation.ablation_tables(arena)),
         cost=tables.cost_table(arena),
     )
+
+
+def _unlabeled_text(arena: Arena) -> str:
+    """``500``, or ``up to 500`` where a pool did not hold so many."""
+    entries = (*arena.entries.values(), *arena.variants.values())
+    given = [unlabeled_given(row) for entry in entries for row in (*entry.done, *entry.failed)]
+    fewer = any(number is not None and number < arena.unlabeled for number in given)
+    return f"{'up to ' * fewer}{arena.unlabeled}"
 
 
 def _supports(summary: Summary, methods: Sequence[str]) -> list[SupportPart]:
