@@ -20,7 +20,7 @@ from distillfss.bench.cells import Cell, Plan, find_method, make_cells
 from distillfss.bench.contents import look_into
 from distillfss.bench.methods.base import MethodSettings
 from distillfss.bench.protocol import split
-from distillfss.bench.worker import compute
+from distillfss.bench.worker import Recorder, compute
 from distillfss.errors import DataError, UsageError
 from distillfss.io.labelled import LabelledFolder
 from distillfss.io.masks import read_mask
@@ -264,3 +264,30 @@ def test_a_class_that_only_test_images_show_is_told_once(arena: Path):
     (cell, *_) = make_cells(plan, arena / "contents.json", note=told.append)
     assert not any("ring" in text for text in told)
     assert compute(cell, arena / "data", 1)[0]["result"]["unlearnt"] == []
+
+
+def test_masks_are_kept_in_the_order_of_the_data_sets_classes(arena: Path):
+    names = [f"disc{i:03d}" for i in range(10)]
+    add_ring(arena, split("discs", names)[1][0])
+    (cell,) = cells_of(arena, methods=["mine:Swapped"])
+    row, masks = compute(cell, arena / "data", 1)
+    assert sorted(masks) == sorted(cell.test_names)
+    assert {value for mask in masks.values() for value in np.unique(mask)} == {1}
+    # the method says (ring, disc) and marks its second class
+    assert row["result"]["classes"]["disc"]["iou_384"] > 0
+    assert row["result"]["classes"]["ring"]["iou_384"] == 0
+
+
+def test_classes_that_a_predictor_does_not_know_are_not_in_its_masks():
+    recorder = Recorder(Known(("weed", "crop")))
+    recorder.predict(np.zeros((1, 3, 3), np.uint8), [(1, 3)])
+    (mask,) = recorder.masks_as(("soil", "crop", "weed"))
+    assert (mask.tolist(), mask.dtype) == ([[0, 3, 2]], np.uint8)
+
+
+class Known:
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        self.class_names = class_names
+
+    def predict(self, pixels: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        return [np.array([[0, 1, 2]])]

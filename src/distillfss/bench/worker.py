@@ -70,6 +70,22 @@ class Recorder:
         self.masks.append(masks[0])
         return masks
 
+    def masks_as(self, class_names: Sequence[str]) -> list[NDArray[np.uint8]]:
+        """The kept masks, with the classes in the order of a data set, which may be another than the predictor's.
+
+        Raises ``DataError`` if the predictor has a class that is not among ``class_names``.
+        """
+        import numpy as np
+
+        from distillfss.class_matching import match_classes
+
+        table, _ = match_classes(self.class_names, class_names)
+        back = np.zeros(256, np.uint8)
+        for value in range(1, len(class_names) + 1):
+            if table[value]:  # 0: the predictor does not know this class
+                back[table[value]] = value
+        return [back[np.asarray(mask, np.uint8)] for mask in self.masks]
+
 
 def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
     """Fit the method and test it.
@@ -79,7 +95,7 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     dict
         What a row of results holds beside the cell itself.
     dict
-        The predicted mask of every test image at 384×384, uint8.
+        The predicted mask of every test image at 384×384, uint8, with the classes in the data set's order.
     """
     import numpy as np
     import torch
@@ -119,7 +135,8 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     if estimate:
         seconds["estimate"] = estimating
     seconds["per_image"] = round(evaluation.seconds_per_image, 5)
-    masks = {result.name: mask for result, mask in zip(evaluation.images, recorder.masks, strict=True)}
+    kept = recorder.masks_as(folder.class_names)
+    masks = {result.name: mask for result, mask in zip(evaluation.images, kept, strict=True)}
     result = result_of(evaluation)
     result["unlearnt"] = unlearnt(evaluation, folder.class_names, shown)
     found: dict[str, Any] = {"result": result, "seconds": seconds}
