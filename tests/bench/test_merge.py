@@ -105,3 +105,36 @@ def test_what_is_left_out_is_told_where_it_happens(tmp_path: Path, capsys: pytes
     assert told in capsys.readouterr().out.splitlines()
     assert main(["bench", "merge", str(old), str(new), "--out", str(tmp_path / "both")]) == 0
     assert capsys.readouterr().out.splitlines()[:2] == ["cells      1", told]
+
+
+def test_lines_that_are_no_rows_end_neither_report_nor_merge_nor_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    make_arena(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = ["bench", "run", "--data", "data", "--datasets", "discs", "--methods", "mine:Bright", "--shots", "1"]
+    run += ["--seeds", "0", "1", "2", "3", "--out", "out"]
+    assert main(run) == 0
+    rows = rows_of(tmp_path / "out")
+    lines = [json.dumps(row) for row in rows]
+    lines[0] = json.dumps(rows[0] | {"seed": None})
+    lines[1] = json.dumps({name: value for name, value in rows[1].items() if name != "result"})
+    lines[2] = lines[2][:100]
+    Path("out/results.jsonl").write_text("\n".join(lines) + "\n")
+    told = "out/results.jsonl: 3 lines are passed over (the first, line 1: seed is not a whole number); 'distillfss"
+    capsys.readouterr()
+    assert main(["bench", "report", "out", "--out", "report", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count(told) == said.err.count("passed over") == 1
+    assert json.loads(said.out)["cells"] == 1
+    assert main(["bench", "merge", "out", "--out", "merged"]) == 0
+    assert capsys.readouterr().err.count(told) == 1
+    assert len(rows_of(tmp_path / "merged")) == 1
+    assert main([*run, "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count(told) == 1
+    assert (json.loads(said.out)["computed"], json.loads(said.out)["cached"]) == (3, 1)
+    assert main(["bench", "report", "out", "--out", "report", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "passed over" not in said.err
+    assert json.loads(said.out)["cells"] == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from bench_helpers import make_row, rows_of
 
 from distillfss.bench.cells import Cell
+from distillfss.bench.merging import shortened
 from distillfss.bench.process import Outcome, Task
 from distillfss.bench.results import ResultsFolder, append_line, read_lines
+from distillfss.bench.row_faults import fault_of
 from distillfss.bench.runner import run
 from distillfss.errors import FitInterrupted, UsageError
 
@@ -42,7 +45,9 @@ class Here:
 
 
 def done(task: Task) -> Outcome:
-    return Outcome({"status": "done", "result": {}}, {"t0": b"png"})
+    whole = make_row()
+    found = {name: whole[name] for name in ("result", "seconds", "machine", "threads", "peak_mb")}
+    return Outcome({"status": "done", **found}, {"t0": b"png"})
 
 
 def failed(task: Task) -> Outcome:
@@ -63,6 +68,97 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path):
     path.write_text('{"a": 1}')
     append_line(path, {"b": 2})
     assert list(read_lines(path)) == [{"a": 1}, {"b": 2}]
+
+
+def test_a_row_is_a_row_whether_new_merged_old_or_failed():
+    assert fault_of(make_row()) == ""
+    assert fault_of(shortened(make_row(masks=3))) == ""
+    assert fault_of(make_row(iou=None)) == ""
+    published = Path(__file__).parents[2] / "docs" / "results" / "results.jsonl"
+    assert {fault_of(row) for row in read_lines(published)} == {""}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fault"),
+    [
+        ("seed", None, "seed is not a whole number"),
+        ("seed", True, "seed is not a whole number"),
+        ("shots", "one", "shots is not a whole number from 1 on"),
+        ("shots", 0, "shots is not a whole number from 1 on"),
+        ("test_names", ..., "test_names is missing"),
+        ("test_names", ["t0", 3], "test_names is not a list of texts"),
+        ("tested", {"images": 3}, "tested is not a table of images and digest"),
+        ("settings", [], "settings is not a table"),
+        ("when", ..., "when is missing"),
+        ("result", ..., "result is missing"),
+        ("result", {}, "result: foreground_iou_384 is missing"),
+        ("result.foreground_iou_384", math.nan, "result: foreground_iou_384 is not a number or null"),
+        ("result.classes", {"disc": 0.5}, "result: classes is not a table of classes"),
+        ("result.baseline", {}, "result: baseline: prediction is missing"),
+        ("result.unseen", "ring", "result: unseen is not a list of texts"),
+        ("seconds", {"fit": "long"}, "seconds is not a table of numbers"),
+        ("status", "half", "status is not done or failed"),
+        ("status", "failed", "error is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told(place: str, value: object, fault: str):
+    row = make_row()
+    *outer, name = place.split(".")
+    target = row[outer[0]] if outer else row
+    if value is ...:
+        del target[name]
+    else:
+        target[name] = value
+    assert fault_of(row) == fault
+
+
+def test_pictures_need_the_scores_of_images():
+    row = make_row(masks=3)
+    del row["result"]["images"]
+    assert fault_of(row) == "result: images is missing"
+
+
+def test_lines_that_are_no_rows_are_passed_over_and_told(folder: ResultsFolder):
+    lines = [json.dumps(make_row(seed=seed)) for seed in range(4)]
+    lines[1] = lines[1][:300]
+    lines[2] = json.dumps(make_row(seed=2) | {"shots": "one"})
+    folder.rows_file.write_text("\n".join(lines) + "\n" + json.dumps(make_row(seed=4))[:300])
+    assert [row["seed"] for row in folder.rows().values()] == [0, 3]
+    assert folder.passed_over() == (
+        f"{folder.rows_file}: 2 lines are passed over (the first, line 2: it is cut off); 'distillfss bench run' "
+        "computes such cells again"
+    )
+    # one by one the cells are computed again
+    folder.add(make_row(seed=1), {}, "")
+    # the last line was cut off by a kill; now it is in the middle, and its cell is still lacking
+    assert folder.passed_over().startswith(f"{folder.rows_file}: 2 lines are passed over (the first, line 3: shots is")
+    folder.add(make_row(seed=2), {}, "")
+    assert ": 1 line is passed over (line 5: it is cut off);" in folder.passed_over()
+    folder.add(make_row(seed=4), {}, "")
+    assert folder.passed_over() == ""
+    # an older row stays where the newer one is bad, which is told
+    folder.add(make_row(seed=0, iou=0.9) | {"when": None}, {}, "")
+    assert folder.rows()[make_row(seed=0)["key"]]["result"]["foreground_iou"] == 0.51
+    assert "line 9: when is not a text" in folder.passed_over()
+
+
+def test_a_folder_with_nothing_but_a_cut_off_line_says_nothing(folder: ResultsFolder):
+    assert folder.passed_over() == ""
+    folder.rows_file.write_text('{"key": "half')
+    assert (folder.rows(), folder.passed_over()) == ({}, "")
+
+
+def test_runs_without_a_command_or_cells_are_passed_over(folder: ResultsFolder):
+    good = {"command": "the command", "cells": ["a"]}
+    for line in (
+        good,
+        {"cells": ["a"]},
+        {"command": "c"},
+        {"command": "c", "cells": None},
+        {"command": "c", "cells": [[]]},
+    ):
+        append_line(folder.runs_file, line)
+    assert folder.runs() == [good]
 
 
 def test_the_last_row_of_a_cell_counts(folder: ResultsFolder):

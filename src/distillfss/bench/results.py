@@ -1,7 +1,8 @@
 """The folder of results: rows as JSON lines, masks, what failing cells printed, and the commands that were run.
 
 A row is appended in one go and forced to disk, so a run may be killed at any moment. What a kill can leave is a last
-line that is cut off; it is passed over, and the next row begins on a line of its own.
+line that is cut off; it is passed over, and the next row begins on a line of its own. Other lines that are no rows are
+passed over as well, and told (``ResultsFolder.passed_over``).
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from distillfss.bench.row_faults import fault_of
 from distillfss.errors import DataError, OutputError, UsageError
 from distillfss.io.files import check_writable
 
@@ -50,12 +53,38 @@ class ResultsFolder:
 
     def rows(self) -> dict[str, Row]:
         """The last row of every cell, by the cell's key, in the order in which they were written."""
+        return self._read()[0]
+
+    def passed_over(self) -> str:
+        """What to say of lines that are no rows, if no later row is of the same cell; empty if there are none.
+
+        A last line that a kill has cut off is none of them.
+        """
+        faults = self._read()[1]
+        if not faults:
+            return ""
+        lines = "1 line is" if len(faults) == 1 else f"{len(faults)} lines are"
+        first = "" if len(faults) == 1 else "the first, "
+        return (
+            f"{self.rows_file}: {lines} passed over ({first}{faults[0]}); 'distillfss bench run' computes such cells "
+            "again"
+        )
+
+    def _read(self) -> tuple[dict[str, Row], list[str]]:
+        """The rows, and what is wrong with every line that is none: ``line 3: seed is missing``."""
         found: dict[str, Row] = {}
-        for row in read_lines(self.rows_file):
-            if isinstance(row.get("key"), str) and row.get("status") in (DONE, FAILED):
+        faults: list[tuple[str | None, str]] = []
+        for number, line, row in _numbered(self.rows_file):
+            fault = "it is cut off" if row is None else fault_of(row)
+            if fault:
+                key = _key_of(line) if row is None else row.get("key")
+                faults.append((key, f"line {number}: {fault}"))
+            elif row is not None:
+                # what this row takes the place of is nobody's loss
+                faults = [each for each in faults if each[0] != row["key"]]
                 found.pop(row["key"], None)
                 found[row["key"]] = row
-        return found
+        return found, [text for _, text in faults]
 
     def add(self, row: Row, masks: Mapping[str, bytes], log: str) -> None:
         """Keep what came of a cell. The row comes last: what it speaks of is there when it can be read."""
@@ -75,8 +104,8 @@ class ResultsFolder:
             append_line(self.runs_file, run)
 
     def runs(self) -> list[Row]:
-        """Every run of this folder, oldest first."""
-        return list(read_lines(self.runs_file))
+        """Every run of this folder, oldest first; lines without a command and cells are passed over."""
+        return [run for run in read_lines(self.runs_file) if _is_run(run)]
 
     def masks_folder(self, key: str) -> Path:
         return self.root / "masks" / key
@@ -152,19 +181,44 @@ class Gathered:
 
 def read_lines(path: Path) -> Iterator[Row]:
     """The JSON objects of a file, one per line; lines that are none (cut off by a kill) are passed over."""
+    yield from (row for _, _, row in _numbered(path) if row is not None)
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes, Row | None]]:
+    """Number, from 1 on, bytes and JSON object of every line that is not empty; None instead of one that is none.
+
+    Without the last line if it is cut off: that is what a kill leaves.
+    """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", cure="Check its permissions", path=path) from error
-    for line in text.split(b"\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
+    lines = text.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        row = _object(line)
+        if row is not None or (line.strip() and number < len(lines)):
+            yield number, line, row
+
+
+def _object(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _key_of(line: bytes) -> str | None:
+    """The cell of a line that is cut off: the key is what a row begins with."""
+    found = re.match(rb'\{"key": "([^"\\]+)"', line)
+    return found[1].decode(errors="replace") if found else None
+
+
+def _is_run(run: Row) -> bool:
+    cells = run.get("cells")
+    return isinstance(run.get("command"), str) and isinstance(cells, list) and all(isinstance(c, str) for c in cells)
 
 
 def append_line(path: Path, row: Row) -> None:

@@ -69,7 +69,8 @@ def run(
     OutputError
         If a result cannot be written.
     """
-    todo = {cell.key: cell for cell in missing(cells, folder.rows(), retry=retry, fresh=fresh)}
+    rows = folder.rows()
+    todo = {cell.key: cell for cell in missing(cells, rows, retry=retry, fresh=fresh)}
     here = os.getcwd()  # noqa: PTH109 (crosses to other processes as text)
     tasks = [Task(key, cell.to_dict(), str(data.resolve()), here, 1, masks) for key, cell in todo.items()]
     done = 0
@@ -79,6 +80,7 @@ def run(
             for task, outcome in outcomes:
                 row = row_of(todo[task.key], outcome)
                 folder.add(row, outcome.masks, outcome.log)
+                rows[task.key] = row
                 done += 1
                 note(row)
                 progress(done, len(tasks))
@@ -86,7 +88,6 @@ def run(
         kept = len(cells) - len(tasks) + done
         problem = f"stopped with {kept} of {len(cells)} cells done"
         raise FitInterrupted(problem, cure="Run the same command again to go on") from None
-    rows = folder.rows()
     failed = tuple(rows[cell.key] for cell in cells if rows[cell.key]["status"] != DONE)
     return Summary(len(cells), len(cells) - len(tasks), len(tasks), failed)
 

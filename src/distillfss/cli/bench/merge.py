@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from distillfss.cli import options
+from distillfss.cli.display import display
 from distillfss.errors import OutputError, UsageError
 
 
@@ -41,7 +42,12 @@ def command(results: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool
     if target.rows_file.exists() and not overwrite and not (among and is_merged(target)):
         problem = "holds results with all their details, which would be lost" if among else "holds other results"
         raise OutputError(problem, cure="Choose another folder or add --overwrite", path=out)
-    kept = merge([ResultsFolder(path) for path in dict.fromkeys(results)], target)
+    folders = [ResultsFolder(path) for path in dict.fromkeys(results)]
+    with display() as show:
+        for folder in folders:
+            if said := folder.passed_over():
+                show.note(said)
+        kept = merge(folders, target)
     cells = len(kept.rows)
     if not as_json:
         click.echo(f"cells      {cells}")

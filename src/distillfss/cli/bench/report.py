@@ -63,6 +63,9 @@ def command(
 
         show.update("drawing")
         folders = [ResultsFolder(path) for path in dict.fromkeys(results)]
+        for folder in folders:
+            if said := folder.passed_over():
+                show.note(said)
         content = content_of(folders, data, pictures=out is not None and not no_pictures)
         show.update("writing the report")
         spelled = _spelled(len(folders), out, markdown, no_pictures)

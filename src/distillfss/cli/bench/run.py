@@ -167,6 +167,8 @@ def command(
         folder = ResultsFolder(out)
         folder.make()
         with folder.locked():
+            if said := folder.passed_over():
+                show.note(said)
             cells = make_cells(plan, folder.contents_file, show.update, show.note)
             more = {"protocol": protocol, "executor": executor, "jobs": jobs, "commit": commit()}
             folder.add_run(manifest(spelled(plan.methods), data, cells, **more))
