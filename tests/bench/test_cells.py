@@ -158,6 +158,11 @@ def test_what_would_let_every_cell_fail_is_refused(arena: Path, settings: Method
     [
         ("class Method:\n    def __init__(self", r"cannot be loaded \(SyntaxError"),
         ("raise RuntimeError('no licence')", r"cannot be loaded \(RuntimeError: no licence\).*import odd"),
+        (
+            "import sys\nsys.exit(3)",
+            r"cannot be loaded \(SystemExit: 3\)\. Put what it does as a program under 'if __name",
+        ),
+        (MADE + "    def identity(self): raise SystemExit(3)", r"cannot be made \(SystemExit: 3\)"),
         ("class Method:\n    pass", r"'odd:Method' cannot be made \(TypeError"),
         (MADE, r"cannot be made \(AttributeError.*identity"),
         (MADE + "    def identity(self): return {'rate': float('nan')}", r"cannot be made \(ValueError.*that are none"),

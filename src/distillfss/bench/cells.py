@@ -116,6 +116,9 @@ def find_method(name: str) -> Callable[[MethodSettings], Method]:
     except (ImportError, AttributeError) as error:
         cure = "Name a class as package.module:Class, in the working directory or installed"
         raise UsageError(f"the method {base!r} cannot be loaded ({error})", cure=cure) from error
+    except SystemExit as error:  # a script that was not meant to be imported
+        cure = "Put what it does as a program under 'if __name__ == \"__main__\":'"
+        raise UsageError(f"the method {base!r} cannot be loaded ({_said(error)})", cure=cure) from error
     except Exception as error:  # whatever a module of somebody else's does when it is imported
         cure = f"Make 'python -c \"import {module_name}\"' work"
         raise UsageError(f"the method {base!r} cannot be loaded ({_said(error)})", cure=cure) from error
@@ -211,7 +214,7 @@ def _identity(name: str, method: Callable[[MethodSettings], Method], settings: M
         return dict(json_safe(method(settings).identity()))
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cure = (
             "A method is made from MethodSettings alone, and its identity() returns a dict of what decides its "
             "outcome, without numbers that are none (nan); see distillfss.bench.methods.base"
@@ -219,7 +222,7 @@ def _identity(name: str, method: Callable[[MethodSettings], Method], settings: M
         raise UsageError(f"the method {name!r} cannot be made ({_said(error)})", cure=cure) from error
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
