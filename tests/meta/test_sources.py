@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from helpers import write_pair
 from PIL import Image
 
 from distillfss.errors import DataError, UsageError
+from distillfss.meta.report import describe_source
 from distillfss.meta.sources import MOST_VIEWS, SCENE_VIEWS, Sources, open_sources
 from distillfss.meta.synthetic import SHAPES, blur, scene_view, shapes
 
@@ -135,3 +139,12 @@ def test_views_of_a_scene_differ_in_place_and_agree_in_look():
         inside = [image[:, mask == 1].mean() - image[:, mask == 0].mean() for image, mask in views]
         # flat textures: foreground is always lighter, or always darker
         assert len({bool(difference > 0) for difference in inside if abs(difference) > 4}) <= 1
+
+
+def test_the_card_counts_the_classes_that_the_masks_show(sources: list[Path], tmp_path: Path):
+    one = tmp_path / "one"
+    shutil.copytree(sources[0], one)
+    assert describe_source(one) == "`one`, 9 images, 3 classes"
+    about = {"classes": ["background", "a", "b", "c", "never", "nowhere"], "ignore_index": 255, "title": "Squares"}
+    (one / "meta.json").write_text(json.dumps(about))
+    assert describe_source(one) == "`one`, 9 images, 3 of 5 classes; title: Squares"

@@ -179,6 +179,7 @@ def test_the_verb_writes_teacher_card_and_curve(trained, sources, tmp_path, caps
         "distillfss meta-train one two --out tiny.safetensors --hold-out c --steps 40 --episodes 4 --size 64 "
         "--views 2.0 --synthetic 3 --validate-every 20\n" in card
     )
+    assert "- **Data**: `one`, 9 images, 3 classes\n- **Data**: `two`, 9 images, 2 classes\n" in card
     assert "| c | " in card
     assert "**mean**" in card
     assert Image.open(out.with_suffix(".png")).size == (960, 540)

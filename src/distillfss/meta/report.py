@@ -62,14 +62,20 @@ def mean_iou(held_out: Mapping[str, Mapping[str, float]], contender: str, shots:
 
 
 def describe_source(path: Path) -> str:
-    """One line about a folder: its name, and what its ``meta.json`` says of title and licence; images and classes."""
+    """One line about a folder: its name, images, classes that its masks show, title and licence of its ``meta.json``.
+
+    Every mask is read once more, which is nothing beside the training.
+    """
     folder = LabelledFolder.open(path)
     try:
         meta = json.loads((path / "meta.json").read_text())
     except (OSError, ValueError):
         meta = {}
     told = [f"{key}: {meta[key]}" for key in ("title", "licence") if isinstance(meta.get(key), str)]
-    counted = f"{len(folder):,} images, {len(folder.class_names)} classes"
+    named = len(folder.class_names)
+    values = {value for index in range(len(folder)) for value in folder.classes_in(index)}
+    shown = len(values & set(range(1, named + 1)))  # others have no name, and are ignored in training
+    counted = f"{len(folder):,} images, {shown if shown == named else f'{shown} of {named}'} classes"
     return "; ".join([f"`{path.resolve().name}`, {counted}", *told])
 
 
