@@ -151,6 +151,27 @@ def test_fewer_images_without_annotation_than_asked_for_are_told(tmp_path: Path)
     assert title_of("old", old) == f"{start}2 images without annotation"
 
 
+def test_seconds_that_were_measured_beside_other_work_are_told(tmp_path: Path):
+    old, quiet = make_row(), make_row(seed=1, jobs=1, load=0.49)
+    plain = tables.cost_table(summarise([old, quiet]).arenas[0]).note
+    assert "other work" not in plain
+    busy, both = make_row(seed=2, jobs=1, load=0.5), make_row(seed=3, jobs=2, load=1.26)
+    unknown = make_row(seed=4, jobs=3, load=None)
+    failed = make_row(seed=5, jobs=2, iou=None)
+    arena = summarise([old, quiet, busy, failed]).arenas[0]
+    told = " 1 of 3 cells were timed beside other work (other processes kept up to 0.5 cores busy): their seconds are"
+    assert f"{told} too high." in tables.cost_table(arena).note
+    arena = summarise([old, quiet, busy, both, unknown]).arenas[0]
+    told = "3 of 5 cells were timed beside other work (up to 3 cells at a time, other processes kept up to 1.3 cores"
+    assert told in tables.cost_table(arena).note
+    for rows, title in (
+        ([old, quiet], "IoU over seconds of fit"),
+        ([old, unknown], "IoU over seconds of fit, some timed beside other work"),
+    ):
+        content = content_of([folder_of(tmp_path / str(len(title)), rows)], pictures=False)
+        assert content.arenas[0].plots[1].title == title
+
+
 def test_what_is_said_of_methods_is_said_of_ours(tmp_path: Path):
     ours = content_of([folder_of(tmp_path / "a", [make_row(method="distill")])]).methods_text
     own = content_of(

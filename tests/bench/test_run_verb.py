@@ -163,7 +163,8 @@ def check_row(arena: Path, row: dict) -> None:
     assert {image["iou_384"] for image in result["images"]} == {0.0}
     assert set(row["seconds"]) == {"fit", "predict", "per_image"}
     assert 50 < row["peak_mb"] < 2000
-    assert row["threads"] == 1
+    assert (row["threads"], row["jobs"]) == (1, 2)
+    assert row["load"] is None or row["load"] >= 0
     assert set(row["versions_all"]) == {"distillfss", "torch", "numpy", "python"}
     assert row["identity"] == {"limit": 128}
     assert str(arena) not in json.dumps(row)

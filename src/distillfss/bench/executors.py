@@ -52,9 +52,10 @@ class LocalExecutor:
         """Every task with its outcome, as they are done."""
         done: queue.SimpleQueue[tuple[Task, Outcome | BaseException]] = queue.SimpleQueue()
         pool = ThreadPoolExecutor(self.jobs)
+        jobs = min(self.jobs, len(tasks))
         try:
             for task in tasks:
-                pool.submit(self._one, replace(task, threads=self.threads), done)
+                pool.submit(self._one, replace(task, threads=self.threads, jobs=jobs), done)
             for _ in tasks:
                 task, outcome = done.get()
                 if isinstance(outcome, BaseException):
@@ -122,7 +123,8 @@ class RayExecutor:
                 num_gpus=1 / self.jobs if self.gpu else 0,
                 max_retries=NODE_FAILURES,
             )
-            pending = {remote.remote(replace(task, threads=threads)): task for task in tasks}
+            jobs = min(self.jobs, len(tasks))
+            pending = {remote.remote(replace(task, threads=threads, jobs=jobs)): task for task in tasks}
             while pending:
                 for reference in ray.wait(list(pending), num_returns=1)[0]:
                     yield pending.pop(reference), _fetched(reference)

@@ -41,6 +41,8 @@ class Task:
         The working directory of the run: methods are imported from it, and relative paths in settings start there.
     masks
         Whether to hand back the predicted masks.
+    jobs
+        How many tasks run side by side on the machine, this one included.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Task:
     here: str
     threads: int
     masks: bool
+    jobs: int = 1
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,8 @@ DONE: dict[str, tuple[str, Holds]] = {
     "peak_mb": NUMBER,
     "machine": TEXT,
     "threads": WHOLE,
+    "jobs?": WHOLE,
+    "load?": SCORE,
 }
 RESULT: dict[str, tuple[str, Holds]] = {
     "foreground_iou_384": SCORE,

@@ -1,4 +1,4 @@
-"""What a measured figure was measured on and with: versions, commit, machine, peak memory."""
+"""What a measured figure was measured on, with and beside: versions, commit, machine, peak memory, other work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from distillfss import __version__
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STATUS = Path("/proc/self/status")
+STAT = Path("/proc/stat")
+BUSY = 0.5
+"""Cores that other work takes, from which on we say that the machine was not quiet."""
+LEAST_SECONDS = 1.0
+"""The kernel counts in hundredths of a second: of less time nothing can be said."""
 
 
 def deciding_versions() -> dict[str, str]:
@@ -96,3 +102,35 @@ def peak_gpu_megabytes() -> int:
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return 0
     return int(torch.cuda.max_memory_allocated()) // 2**20
+
+
+class Beside:
+    """Measures the other work on the machine, from when this is made.
+
+    Not by the load average, in which the cell before and our own threads would count as well.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._before = seconds_of_others()
+
+    def load(self) -> float | None:
+        """Cores that other processes kept busy on average; None where nobody counts them, or after too short a time."""
+        seconds = time.perf_counter() - self._started
+        now = seconds_of_others()
+        if now is None or self._before is None or seconds < LEAST_SECONDS:
+            return None
+        return round(max(0.0, (now - self._before) / seconds), 2)
+
+
+def seconds_of_others() -> float | None:
+    """Processor seconds that all but this process and its ended children took so far; None but on Linux."""
+    try:
+        words = STAT.read_text().partition("\n")[0].split()
+        user, nice, system, _, _, *interrupts = map(int, words[1:9])
+    except (OSError, ValueError):
+        return None
+    ticks = user + nice + system + sum(interrupts)
+    if not ticks:  # a sandbox that counts nothing
+        return None
+    return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])

@@ -103,7 +103,7 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     from distillfss.bench.cells import find_method
     from distillfss.bench.contents import find_dataset, open_dataset
     from distillfss.bench.methods.base import MethodSettings
-    from distillfss.bench.surroundings import deciding_versions
+    from distillfss.bench.surroundings import Beside, deciding_versions
     from distillfss.errors import UsageError
     from distillfss.evaluation import evaluate
     from distillfss.support import MAX_KEPT_PIXELS, Sample, SupportSet, at_most
@@ -123,12 +123,14 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     extra = Chosen(folder, cell.unlabeled_names)
     unlabeled = [extra.image(index) for index in range(len(extra))]
     method = find_method(cell.method)(MethodSettings(**cell.settings))
+    beside = Beside()
     started = time.perf_counter()
     predictor = method.fit(support, unlabeled or None)
     fitted = time.perf_counter() - started
     recorder = Recorder(predictor)
     estimate = getattr(predictor, "summary", {}).get("estimate")
     evaluation = evaluate(recorder, Chosen(folder, cell.test_names))
+    load = beside.load()
     # no other method says what to expect of it
     estimating = estimate["seconds"] if estimate else 0.0
     seconds = {"fit": round(fitted - estimating, 3), "predict": round(recorder.seconds, 3)}
@@ -139,7 +141,7 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     masks = {result.name: mask for result, mask in zip(evaluation.images, kept, strict=True)}
     result = result_of(evaluation)
     result["unlearnt"] = unlearnt(evaluation, folder.class_names, shown)
-    found: dict[str, Any] = {"result": result, "seconds": seconds}
+    found: dict[str, Any] = {"result": result, "seconds": seconds, "load": load}
     return found | ({"estimate": estimate} if estimate else {}), masks
 
 
@@ -178,7 +180,7 @@ def unlearnt(evaluation: Evaluation, class_names: Sequence[str], shown: set[int]
     return [name for value, name in names if tested[name]["pixels"] and value not in known]
 
 
-def surroundings(threads: int) -> dict[str, Any]:
+def surroundings(threads: int, jobs: int) -> dict[str, Any]:
     """What a row says of where and with what it was computed."""
     from distillfss.bench.surroundings import commit, machine, peak_gpu_megabytes, peak_megabytes, versions
 
@@ -189,6 +191,7 @@ def surroundings(threads: int) -> dict[str, Any]:
         "commit": commit(),
         "machine": machine(),
         "threads": threads,
+        "jobs": jobs,
     }
 
 
@@ -224,7 +227,7 @@ def work(task: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
     except Exception as error:
         traceback.print_exc()
         row = {"status": "failed", "error": failure(error)}
-    return row | surroundings(task["threads"]), masks
+    return row | surroundings(task["threads"], task["jobs"]), masks
 
 
 def end_with(pipe: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distillfss.bench.report.tables import typical_fit
+from distillfss.bench.report.tables import timed_beside, typical_fit
 from distillfss.bench.summary import Arena, Spread
 from distillfss.errors import UsageError
 
@@ -217,7 +217,8 @@ def iou_over_seconds(arena: Arena, name: str, order: Sequence[str]) -> Plot:
         axes.set_ylabel("IoU, %")
         axes.set_title(dataset)
     alt = f"Foreground IoU over seconds of fit on {', '.join(arena.datasets)}; the tables say the same"
-    return drawing.finish(name, "IoU over seconds of fit", alt)
+    beside = any(timed_beside(row) for entry in arena.of() for row in entry.done)
+    return drawing.finish(name, f"IoU over seconds of fit{', some timed beside other work' if beside else ''}", alt)
 
 
 def mean_ranks(arena: Arena, name: str, order: Sequence[str]) -> Plot | None:

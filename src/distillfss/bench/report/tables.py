@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from distillfss.bench.current import test_set
 from distillfss.bench.results import Row
 from distillfss.bench.summary import Arena, Entry, Spread, Summary
+from distillfss.bench.surroundings import BUSY
 
 NOTHING = "–"
 
@@ -230,12 +231,35 @@ def cost_table(arena: Arena) -> Table:
         )
     header = ("method", *(f"fit, {shots_text(k)}, s" for k in shots), "per image, ms", "peak memory, MiB")
     note = "Median (minimum to maximum) over data sets and seeds; memory is the most that any cell's process held."
-    places = machines(tuple(row for entry in arena.of() for row in entry.done))
+    done = [row for entry in arena.of() for row in entry.done]
+    note += _beside(done)
+    places = machines(done)
     if len(places) > 1:
         note += f" Compare with care, there are several machines or numbers of threads: {'; '.join(places)}."
     elif places:
         note += f" Measured on {places[0]}."
     return Table("What it costs", note, header, tuple(rows))
+
+
+def timed_beside(row: Row) -> bool:
+    """Whether other work ran beside a cell and made its seconds longer; rows of before this was kept do not know."""
+    return row.get("jobs", 1) > 1 or (row.get("load") or 0) >= BUSY
+
+
+def _beside(rows: Sequence[Row]) -> str:
+    """What to say of seconds that were measured beside other work; begins with a space, or is empty."""
+    marked = [row for row in rows if timed_beside(row)]
+    if not marked:
+        return ""
+    why = []
+    if (jobs := max(row.get("jobs", 1) for row in marked)) > 1:
+        why.append(f"up to {jobs} cells at a time")
+    if (load := max(row.get("load") or 0 for row in marked)) >= BUSY:
+        why.append(f"other processes kept up to {load:.1f} cores busy")
+    return (
+        f" {len(marked)} of {len(rows)} cells were timed beside other work ({', '.join(why)}): their seconds are too "
+        "high."
+    )
 
 
 def _joined(entries: Sequence[Entry]) -> Entry:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distillfss.bench.surroundings import commit, cores, machine, versions
+from distillfss.bench.surroundings import BUSY, commit, cores, machine, versions
 from distillfss.cli import options
 from distillfss.cli.bench.run import ManyValues
 from distillfss.cli.display import display
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MARKDOWN, PAGE, FIGURES, PLOTS = "speed.md", "speed.html", "speed.json", "plots"
 # The defaults of distillfss.bench.speed.rows.Plan, which would import PyTorch.
 SHOTS, WAYS, SIZES = (1, 5, 25, 80), (1, 5, 20), (256, 384, 512)
-BUSY = 0.5
-"""Processes that want a core for themselves, from which on we say that the machine was not quiet."""
 
 
 @click.command("speed", cls=ManyValues, short_help="Latency, memory and size of teacher and student.")
