@@ -36,6 +36,8 @@ def versions() -> dict[str, str]:
 def export(module: nn.Module, image: Tensor, path: Path) -> None:
     """Write a subject as an ONNX file, for images of this shape."""
     with torch.no_grad(), no_collection():
+        # codes of places are computed once and kept: kept by the exporter, they are no numbers for whoever comes next
+        module(image)
         program = torch.onnx.export(module, (image,), dynamo=True, verbose=False)
     assert program is not None
     program.save(path)
