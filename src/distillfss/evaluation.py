@@ -196,6 +196,7 @@ def evaluate(
     labelled: str | Path | LabelledFolder | SupportSet | Labelled,
     *,
     progress: Tick | None = None,
+    keep: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> Evaluation:
     """Compare a segmenter's masks with annotated ones.
 
@@ -208,6 +209,8 @@ def evaluate(
         at a time), or a ``SupportSet``.
     progress
         Called with (images done, images in all).
+    keep
+        Given the mask at 384×384 of every image that could be read, in the order of ``Evaluation.images``.
 
     Raises
     ------
@@ -246,6 +249,8 @@ def evaluate(
             started = time.perf_counter()
             at_paper_size, at_own_size = masks_of(segmenter, data, index, sample)
             seconds.append(time.perf_counter() - started)
+            if keep:
+                keep(at_paper_size)
             paper = confusion(resize_mask(truth, PAPER_SIZE), at_paper_size, len(names))
             own = confusion(truth, at_own_size, len(names))
             total += (paper, own)

@@ -22,8 +22,11 @@ from distillfss.bench.methods.base import MethodSettings
 from distillfss.bench.protocol import split
 from distillfss.bench.worker import Recorder, compute
 from distillfss.errors import DataError, UsageError
+from distillfss.evaluation import evaluate
 from distillfss.io.labelled import LabelledFolder
 from distillfss.io.masks import read_mask
+from distillfss.metrics import resize_mask
+from distillfss.support import SupportSet
 
 MADE = "class Method:\n    def __init__(self, settings): pass\n"
 
@@ -284,8 +287,8 @@ def test_masks_are_kept_in_the_order_of_the_data_sets_classes(arena: Path):
 
 
 def test_classes_that_a_predictor_does_not_know_are_not_in_its_masks():
-    recorder = Recorder(Known(("weed", "crop")))
-    recorder.predict(np.zeros((1, 3, 3), np.uint8), [(1, 3)])
+    recorder = Recorder(Known(("weed", "crop")), 64)
+    recorder.masks += recorder.predict(np.zeros((1, 3, 3), np.uint8), [(1, 3)])
     (mask,) = recorder.masks_as(("soil", "crop", "weed"))
     assert (mask.tolist(), mask.dtype) == ([[0, 3, 2]], np.uint8)
 
@@ -296,3 +299,30 @@ class Known:
 
     def predict(self, pixels: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
         return [np.array([[0, 1, 2]])]
+
+
+class Looking(Known):
+    """Marks what is bright, and remembers how much of an image it was shown at once."""
+
+    def __init__(self) -> None:
+        super().__init__(("bright",))
+        self.shown: set[tuple[int, ...]] = set()
+
+    def predict(self, pixels: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        self.shown.add(pixels.shape[:2])
+        return [resize_mask((pixels[..., 0] > 127).astype(np.uint8), size) for size in sizes]
+
+
+def test_large_images_are_cut_into_tiles_for_every_method(monkeypatch: pytest.MonkeyPatch):
+    """As predict cuts them: seen whole, there would be nothing to see in them."""
+    monkeypatch.setattr("distillfss.formats.frames.WHOLE_PIXELS", 5000)
+    image = np.kron(np.random.default_rng(0).integers(0, 2, (18, 20, 1)), np.full((10, 10, 3), 255)).astype(np.uint8)
+    truth = image[..., 0] // 255
+    support = SupportSet.from_arrays([image, image[:40, :40]], [truth, truth[:40, :40]], ["bright"])
+    method = Looking()
+    recorder = Recorder(method, 64)
+    result = evaluate(recorder, support, keep=recorder.masks.append)
+    assert method.shown == {(64, 64), (40, 40)}
+    assert result.foreground_iou == 1.0
+    np.testing.assert_array_equal(recorder.masks[0], resize_mask(truth, (384, 384)))
+    assert len(recorder.masks) == 2

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from distillfss.evaluation import Evaluation
     from distillfss.io.labelled import LabelledFolder, Sample
 
+SURE = 10.0
+"""Logit of what a method without logits marks in a tile."""
 WATCH = "DISTILLFSS_BENCH_WATCH"
 """Environment variable with the number of a pipe that closes when whoever waits for the outcome is gone."""
 
@@ -55,10 +57,22 @@ class Chosen:
 
 
 class Recorder:
-    """A predictor that keeps its first mask of every image, and the time it took."""
+    """A predictor whose masks at 384×384 are kept, and the time it took.
 
-    def __init__(self, predictor: Predictor) -> None:
+    Images that ``predict`` cuts into tiles, maps and large pictures, are cut for every method alike; else they would be
+    judged by pictures in which hardly anything is to be seen.
+
+    Parameters
+    ----------
+    predictor
+        Of any method.
+    side
+        Side of a tile: that of the support's images, as of our own models.
+    """
+
+    def __init__(self, predictor: Predictor, side: int) -> None:
         self.class_names = tuple(predictor.class_names)
+        self.summary = {"support_side": side}
         self.masks: list[NDArray[np.uint8]] = []
         self.seconds = 0.0
         self._predictor = predictor
@@ -67,8 +81,21 @@ class Recorder:
         started = time.perf_counter()
         masks = self._predictor.predict(pixels, sizes)
         self.seconds += time.perf_counter() - started
-        self.masks.append(masks[0])
         return masks
+
+    def scores(self, tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Of a tile (T, T, 3) what tiles are blended by (1, n + 1, h, w): logits, or ``SURE`` of what is marked."""
+        import numpy as np
+
+        logits = getattr(self._predictor, "logits", None)
+        if logits is None:
+            (mask,) = self.predict(tile, [(tile.shape[0], tile.shape[1])])
+            marked = np.asarray(mask)[None] == np.arange(len(self.class_names) + 1)[:, None, None]
+            return SURE * marked[None].astype(np.float32)
+        started = time.perf_counter()
+        found = logits(tile)
+        self.seconds += time.perf_counter() - started
+        return np.asarray(found.cpu() if hasattr(found, "cpu") else found, np.float32)
 
     def masks_as(self, class_names: Sequence[str]) -> list[NDArray[np.uint8]]:
         """The kept masks, with the classes in the order of a data set, which may be another than the predictor's.
@@ -118,7 +145,8 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     for index in range(len(learnt)):
         sample = learnt[index]
         shown |= set(np.unique(sample.mask).tolist())
-        samples.append(Sample(sample.name, *at_most(sample.image, sample.mask, MAX_KEPT_PIXELS)))
+        kept = at_most(sample.image, sample.mask, MAX_KEPT_PIXELS)
+        samples.append(Sample(sample.name, *kept, shrunk=(sample.mask.size / kept[1].size) ** 0.5))
     support = SupportSet(samples, folder.class_names)
     extra = Chosen(folder, cell.unlabeled_names)
     unlabeled = [extra.image(index) for index in range(len(extra))]
@@ -127,9 +155,9 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     started = time.perf_counter()
     predictor = method.fit(support, unlabeled or None)
     fitted = time.perf_counter() - started
-    recorder = Recorder(predictor)
+    recorder = Recorder(predictor, support.typical_side())
     estimate = getattr(predictor, "summary", {}).get("estimate")
-    evaluation = evaluate(recorder, Chosen(folder, cell.test_names))
+    evaluation = evaluate(recorder, Chosen(folder, cell.test_names), keep=recorder.masks.append)
     load = beside.load()
     # no other method says what to expect of it
     estimating = estimate["seconds"] if estimate else 0.0
@@ -137,8 +165,8 @@ def compute(cell: Cell, data: Path, threads: int) -> tuple[dict[str, Any], dict[
     if estimate:
         seconds["estimate"] = estimating
     seconds["per_image"] = round(evaluation.seconds_per_image, 5)
-    kept = recorder.masks_as(folder.class_names)
-    masks = {result.name: mask for result, mask in zip(evaluation.images, kept, strict=True)}
+    drawn = recorder.masks_as(folder.class_names)
+    masks = {result.name: mask for result, mask in zip(evaluation.images, drawn, strict=True)}
     result = result_of(evaluation)
     result["unlearnt"] = unlearnt(evaluation, folder.class_names, shown)
     found: dict[str, Any] = {"result": result, "seconds": seconds, "load": load}

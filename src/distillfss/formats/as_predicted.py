@@ -33,7 +33,7 @@ def mask_by_tiles(
     Parameters
     ----------
     segmenter
-        The model. One that knows ``predict`` alone sees everything whole.
+        The model. One that knows ``predict`` alone sees everything whole; what tiles need is in ``tiles.scores``.
     path
         The image's file; None of an image in memory.
     pixels
@@ -41,7 +41,7 @@ def mask_by_tiles(
     bands, value_range
         How a map is read, see ``RasterSource``.
     """
-    if not callable(segmenter):
+    if not callable(segmenter) and not hasattr(segmenter, "scores"):
         return None
     if path is not None and kind_of(path) is Kind.RASTER:
         tile, options = tile_side(segmenter), FormatOptions()
