@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distillfss.notices import once_each
+from distillfss.notices import Alike, once_each
 
 
 def test_what_differs_in_file_and_numbers_is_said_of_the_first() -> None:
@@ -22,3 +22,12 @@ def test_what_differs_in_file_and_numbers_is_said_of_the_first() -> None:
         "a: objects overlap in 3 pixels (in 2 images)",
     ]
     assert once_each([]) == []
+
+
+def test_what_is_told_one_after_the_other_is_said_once_too() -> None:
+    alike = Alike()
+    for number in range(3):
+        alike.add(f"a: b/{number}.png", f"{number + 0.5} % are transparent")
+    alike.add("a/4", "turned upright")
+    assert alike.lines == ["a: b/0.png: 0.5 % are transparent (and 2 more images likewise)", "a/4: turned upright"]
+    assert Alike().lines == []

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import tifffile
 from helpers import BrightnessSegmenter, disc_pair
+from pictures import exif
 from PIL import Image
 
 from distillfss.errors import OutputError, UsageError
 from distillfss.io.masks import read_mask
 from distillfss.outputs import OutputSettings, make_outputs
+from distillfss.places import open_place
 from distillfss.predicting import PredictSummary, predict_images, segment_file
 from distillfss.quality.judging import Answer, Judged
+from distillfss.ray_predicting import SegmentBatch
 
 
 @pytest.fixture
@@ -333,3 +336,57 @@ def test_frames_that_are_passed_over_are_told(tmp_path: Path, segmenter: Brightn
     assert (summary.written, summary.notices) == (2, [told])
     (records,) = (tmp_path / "out" / ".distillfss-records").iterdir()
     assert "only the first" not in records.read_text()
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Path:
+    """Pictures that are read with a change, two of most kinds, and one that is not."""
+    folder = tmp_path / "converted"
+    folder.mkdir()
+    pixels, disc = disc_pair(0)
+    Image.fromarray(pixels).save(folder / "as_it_is.png")
+    for number, orientation in enumerate((6, 8)):
+        Image.fromarray(pixels).save(folder / f"phone{number}.jpg", exif=exif(orientation), quality=95)
+        Image.fromarray(pixels[..., 0].astype(np.uint16) * (100 + number)).save(folder / f"deep{number}.png")
+    Image.fromarray(np.dstack([pixels, np.where(disc, 255, 0).astype(np.uint8)])).save(folder / "see_through.png")
+    Image.fromarray(pixels).convert("CMYK").save(folder / "print.jpg", quality=95)
+    return folder
+
+
+def test_what_was_changed_to_read_pictures_is_told_once_of_all_alike(
+    converted: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    summary = predict_images(segmenter, converted, tmp_path / "out", outputs=["mask", "csv"])
+    assert (summary.written, summary.notices) == (7, [])
+    deep, phone, cmyk, clear = summary.converted.lines
+    assert deep.startswith(f"{converted / 'deep0.png'}: 16-bit values ")
+    assert deep.endswith("; save it as 8 bit to choose the scale yourself (and 1 more image likewise)")
+    assert cmyk.startswith(f"{converted / 'print.jpg'}: CMYK was converted to RGB without a colour profile")
+    assert cmyk.endswith("save the picture as RGB for exact colours")
+    assert phone == (
+        f"{converted / 'phone0.jpg'}: turned upright as its EXIF orientation says; the mask is that of the upright "
+        "picture (and 1 more image likewise)"
+    )
+    share = 100 * float((disc_pair(0)[1] == 0).mean())
+    assert clear.startswith(f"{converted / 'see_through.png'}: {share:.3g} % of the pixels are transparent")
+    with Image.open(tmp_path / "out" / "phone0.png") as mask:
+        assert mask.size == (60, 80)
+    # nothing of it is recorded, so that a run that is started again goes on as ever
+    (records,) = (tmp_path / "out" / ".distillfss-records").iterdir()
+    assert "converted" not in records.read_text().replace(str(converted), "")
+    again = predict_images(segmenter, converted, tmp_path / "out", outputs=["mask", "csv"])
+    assert (again.skipped_existing, again.converted.lines) == (7, [])
+
+
+def test_a_worker_of_a_cluster_tells_what_was_changed(
+    converted: Path, tmp_path: Path, segmenter: BrightnessSegmenter
+) -> None:
+    worker = object.__new__(SegmentBatch)  # without Ray, which hands it the model
+    worker.place, worker.class_names, worker.segmenter = open_place(str(tmp_path)), ("bright",), segmenter
+    worker.outputs = dict(zip(["csv"], make_outputs(["csv"], OutputSettings(("bright",))), strict=True))
+    columns = {"root": "", "image": str(converted / "phone1.jpg"), "wanted": "csv", "number": 0}
+    (outcome,) = worker({name: np.array([value]) for name, value in columns.items()})["outcome"]
+    told = "turned upright as its EXIF orientation says; the mask is that of the upright picture"
+    assert json.loads(outcome) == {"seen": {"converted": [told]}}
+    (records,) = (tmp_path / ".distillfss-records").iterdir()
+    assert "EXIF" not in records.read_text()

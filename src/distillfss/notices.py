@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from distillfss.wording import counted
+
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -19,6 +21,10 @@ class NoticeKind(Enum):
     OTHER = "other"
     FIRST_ONLY = "first-only"
     """Pages or frames of a file were not read, but for the first."""
+    CONVERTED = "converted"
+    """Values of a picture were changed so that they are 8-bit RGB."""
+    TURNED = "turned"
+    """A picture was turned as its EXIF orientation says."""
     NEVER_FOUND = "never-found"
     """A class has no pixel in any mask; no news of an extension, whose model may know the class already."""
 
@@ -50,7 +56,26 @@ def once_each(said: Sequence[str]) -> list[str]:
     for text in said:
         file, colon, what = text.partition(": ")
         alike.setdefault(_NUMBER.sub("#", what) if colon and "." in file else text, []).append(text)
-    return [
-        f"{first} (and {len(more)} more image{'s' * (len(more) != 1)} likewise)" if more else first
-        for first, *more in alike.values()
-    ]
+    return [_likewise(first, len(more)) for first, *more in alike.values()]
+
+
+class Alike:
+    """As ``once_each``, of any number of files, told one after the other: only the first of each kind is kept."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, int]] = {}
+
+    def add(self, file: str, what: str) -> None:
+        """Something is said of a file."""
+        key = _NUMBER.sub("#", what)
+        first, count = self._found.get(key, (f"{file}: {what}", 0))
+        self._found[key] = first, count + 1
+
+    @property
+    def lines(self) -> list[str]:
+        """What people read, a line for each kind."""
+        return [_likewise(first, count - 1) for first, count in self._found.values()]
+
+
+def _likewise(first: str, more: int) -> str:
+    return f"{first} (and {counted(more, 'more image')} likewise)" if more else first

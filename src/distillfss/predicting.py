@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillfss.errors import DataError
-from distillfss.notices import NoticeKind
+from distillfss.notices import Alike, Notice, NoticeKind
 from distillfss.outputs.base import Output, Segmented
 from distillfss.outputs.makers import fingerprint_of
 from distillfss.outputs.scale import PixelArea, pixel_area
@@ -69,6 +69,9 @@ class PredictSummary:
         Images of this run that are unlike anything in the support.
     notices
         A line per image of this run of which something was passed over.
+    converted
+        What was changed in images of this run so that they are 8-bit RGB, and upright: ``lines`` says it once for all
+        images alike.
     """
 
     out: Path | str
@@ -81,6 +84,7 @@ class PredictSummary:
     without_polygons: int = 0
     unlike: list[ImageSource] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    converted: Alike = field(default_factory=Alike)
 
     @property
     def done(self) -> int:
@@ -105,12 +109,13 @@ class PredictSummary:
 class Picture:
     """An image as it was read: ``pixels`` (H, W, 3) uint8 RGB, and the area of one of them where that was asked for.
 
-    ``notices`` are about pages or frames that were not read.
+    ``notices`` are about pages or frames that were not read, ``converted`` about what was changed in those that were.
     """
 
     pixels: NDArray[np.uint8]
     pixel_area: PixelArea | None = None
     notices: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
 
 
 def read_picture(file: Path, *, scale: bool = False) -> Picture:
@@ -118,10 +123,18 @@ def read_picture(file: Path, *, scale: bool = False) -> Picture:
     from distillfss.io.decode import read_image
 
     image = read_image(file)
-    # without the path, which of an image from elsewhere is that of a passing copy
-    unread = (notice for notice in image.remarks if notice.kind is NoticeKind.FIRST_ONLY)
-    notices = tuple(notice.text.removeprefix(f"{file}: ") for notice in unread)
-    return Picture(image.pixels, pixel_area(file) if scale else None, notices)
+    unread, converted = (
+        tuple(_said(notice, file) for notice in image.remarks if notice.kind in kinds)
+        for kinds in ({NoticeKind.FIRST_ONLY}, {NoticeKind.TURNED, NoticeKind.CONVERTED})
+    )
+    return Picture(image.pixels, pixel_area(file) if scale else None, unread, converted)
+
+
+def _said(notice: Notice, file: Path) -> str:
+    """Without the path, which of an image from elsewhere is that of a passing copy."""
+    if notice.kind is NoticeKind.TURNED:  # the mask is ours: nobody need check how it was drawn
+        return "turned upright as its EXIF orientation says; the mask is that of the upright picture"
+    return notice.text.removeprefix(f"{file}: ")
 
 
 def segment_picture(segmenter: CanSegment, picture: Picture, *, probabilities: bool = False) -> Answer:
@@ -144,7 +157,14 @@ def segment_file(segmenter: CanSegment, file: Path, *, probabilities: bool = Fal
 
 def _segmented(name: str, picture: Picture, answer: Answer) -> Segmented:
     return Segmented(
-        name, picture.pixels, answer.mask, answer.probabilities, picture.pixel_area, answer.judged, picture.notices
+        name,
+        picture.pixels,
+        answer.mask,
+        answer.probabilities,
+        picture.pixel_area,
+        answer.judged,
+        picture.notices,
+        picture.converted,
     )
 
 
@@ -251,7 +271,9 @@ UNLIKE = "unlike_support"
 """Key in the outcome, not in what is recorded, of an image that is unlike anything in the support."""
 NOTICES = "notices"
 """Key in the outcome, not in what is recorded, of what was passed over in an image."""
-NOT_RECORDED = (UNLIKE, NOTICES)
+CONVERTED = "converted"
+"""Key in the outcome, not in what is recorded, of what was changed in an image to read it."""
+NOT_RECORDED = (UNLIKE, NOTICES, CONVERTED)
 
 
 def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progress: Tick | None) -> None:
@@ -264,6 +286,8 @@ def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progres
         if UNLIKE in outcome:
             done.unlike.append(job.image)
         done.notices += [f"{job.image}: {notice}" for notice in outcome.get(NOTICES, ())]
+        for what in outcome.get(CONVERTED, ()):
+            done.converted.add(str(job.image), what)
         for output in plan.outputs:
             name, has_file = plan.name_of(output), output.target(job.stem) is not None
             if output in job.wanted:
@@ -316,6 +340,8 @@ def write_outputs(place: Place, stem: str, seen: Segmented, wanted: Sequence[Out
         record[UNLIKE] = True
     if seen.notices:
         record[NOTICES] = list(seen.notices)
+    if seen.converted:
+        record[CONVERTED] = list(seen.converted)
     for output in wanted:
         if output.record_key:
             record[output.record_key] = output.record(seen)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import BrightnessSegmenter, disc_pair
+from pictures import exif
 from PIL import Image
 
 from distillfss.cli import main
@@ -185,3 +186,19 @@ def test_swapped_arguments_are_told(
     told = f"error: {folder}: is a folder, and {model} looks like a model. The order is MODEL {name}"
     assert capsys.readouterr().err.splitlines() == [told]
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_changed_to_read_pictures_is_told_once(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        Image.fromarray(disc_pair(number)[0]).save(images / f"phone{number:02d}.jpg", exif=exif(6))
+    words = ["predict", "model", str(images), "--out", str(tmp_path / "masks")]
+    assert main(words) == 0
+    told = (
+        f"{images / 'phone00.jpg'}: turned upright as its EXIF orientation says; the mask is that of the upright "
+        "picture (and 11 more images likewise)"
+    )
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")] == [f"note: {told}"]
+    assert main([*words, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notices"] == [told]

@@ -107,7 +107,7 @@ def test_here_and_there_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         decoded = [read_image(path) for path in (*paths[:2], film)]
         outcomes.append(([(d.pixels.tolist(), d.remarks) for d in decoded], str(refused(paths[2])), read_mask(mask)))
         kinds = [[remark.kind for remark in d.remarks] for d in decoded]
-        assert kinds == [[NoticeKind.OTHER], [], [NoticeKind.FIRST_ONLY]]
+        assert kinds == [[NoticeKind.CONVERTED], [], [NoticeKind.FIRST_ONLY]]
     assert outcomes[0][:2] == outcomes[1][:2]
     np.testing.assert_array_equal(outcomes[0][2], outcomes[1][2])
     np.testing.assert_array_equal(outcomes[0][2], RGB[..., 0] % 3)

@@ -194,6 +194,7 @@ def command(
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
         run = _left_out(settings, [*special.values()], alone=not any(map(summary.files.get, settings.names))) + run
+    run = summary.converted.lines + run
     if special or files or run:
         report["notices"] = files + run
     if not as_json:

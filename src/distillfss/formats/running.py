@@ -185,6 +185,7 @@ def predict_files(
         done.files = ordinary.files
         done.unlike += ordinary.unlike
         done.notices += ordinary.notices
+        done.converted = ordinary.converted
         makers = Makers(open_place(out), str(out), fingerprint)  # which the pictures have changed
         settings = options.about_masks
         differing = [] if options.overwrite else makers.differing(settings)

@@ -77,7 +77,7 @@ def decode_image(file: BinaryIO) -> tuple[NDArray[np.uint8], list[Notice]]:
     """An open file → pixels uint8 (H, W, 3) and notes, by the rules of ``read_image``, in this very process."""
     array, notes = picture_array(identify(file, None), None)
     pixels, more = array_to_rgb8(array)
-    return pixels, notes + [Notice(note) for note in more]
+    return pixels, notes + [Notice(note, NoticeKind.CONVERTED) for note in more]
 
 
 def to_rgb8(picture: NDArray[np.generic] | Image.Image) -> NDArray[np.uint8]:
@@ -107,7 +107,7 @@ def picture_array(image: Image.Image, path: Path | None) -> tuple[NDArray[np.gen
             f"turned upright as its EXIF orientation {orientation} says; if it has a mask, check that the mask was "
             "drawn on the upright picture, and save the picture without EXIF rotation to be sure"
         )
-        notes.append(Notice(turned))
+        notes.append(Notice(turned, NoticeKind.TURNED))
     if deep is not None:
         return deep, notes
     try:
@@ -115,7 +115,7 @@ def picture_array(image: Image.Image, path: Path | None) -> tuple[NDArray[np.gen
             array, more = loaded_to_array(image)
     except DataError as exc:
         raise DataError(exc.problem, cure=exc.cure, path=path) from exc
-    return array, notes + [Notice(note) for note in more]
+    return array, notes + [Notice(note, NoticeKind.CONVERTED) for note in more]
 
 
 def load_upright(

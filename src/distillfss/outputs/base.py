@@ -40,6 +40,8 @@ class Segmented:
         What the model says of its answer; None where it cannot tell.
     notices
         What of the file the answer is not about.
+    converted
+        What was changed so that the file is 8-bit RGB, and upright.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Segmented:
     pixel_area: PixelArea | None = None
     judged: Judged | None = None
     notices: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
