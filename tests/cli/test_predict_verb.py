@@ -202,3 +202,19 @@ def test_what_was_changed_to_read_pictures_is_told_once(
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")] == [f"note: {told}"]
     assert main([*words, "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["notices"] == [told]
+
+
+def test_pictures_in_sub_folders_are_not_passed_over_without_a_word(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "more").mkdir()
+    Image.fromarray(disc_pair(9)[0]).save(images / "more" / "im9.png")
+    words = ["predict", "model", str(images), "--out", str(images / "masks")]
+    told = f"{images}: pictures in 1 sub-folder (more) are left out; this pattern takes them, too: '{images}/**/*'"
+    for _ in range(2):  # the second time, there are masks in a sub-folder as well
+        assert main(words) == 0
+        assert f"note: {told}" in capsys.readouterr().err.splitlines()
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notices"] == [told]
+    assert main(["predict", "model", str(images / "im*.png"), "--out", str(images / "masks")]) == 0
+    assert "sub-folder" not in capsys.readouterr().err

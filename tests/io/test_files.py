@@ -17,7 +17,7 @@ from PIL import Image
 
 from distillfss.errors import DataError, OutputError
 from distillfss.io.decode import read_image
-from distillfss.io.files import atomic_write, check_writable, list_images
+from distillfss.io.files import atomic_write, check_writable, left_in_subfolders, list_images
 
 OLD = b"what was there before"
 
@@ -337,3 +337,34 @@ def test_what_is_no_picture_costs_itself_and_not_its_folder(tmp_path: Path) -> N
             with pytest.raises(DataError) as caught:
                 read_image(path)
             assert caught.value.path == path
+
+
+def test_sub_folders_with_pictures_that_are_left_out_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "scans[1]"
+    named = [folder / name for name in ("a", "b", "c", "d", ".hidden", "notes", "empty", "masks", "earlier", "picks")]
+    for below in named:
+        (below / "deeper").mkdir(parents=True)
+        (below / "deeper" / "x.png").touch()
+    for below in named[:5] + named[7:]:
+        (below / "x.JPG").touch()
+    (named[5] / "notes.txt").touch()
+    (named[5] / ".x.png").touch()
+    (named[6] / "x.png").mkdir()
+    (named[8] / ".distillfss-records").mkdir()
+    (named[9] / "picked.csv").touch()
+    (folder / "x.png").touch()
+    pattern = f"'{tmp_path}/scans[[]1]/**/*'"
+    told = f"{folder}: pictures in 4 sub-folders (a, b, c and 1 more) are left out; this pattern takes them, too: "
+    assert left_in_subfolders(folder, folder / "masks") == [told + pattern]
+    assert left_in_subfolders(str(folder), None)[0].startswith(f"{folder}: pictures in 5 sub-folders (a, b, c and 2 ")
+    assert {path.parent for path in list_images(pattern.strip("'"))} >= {folder, *named[:4]}
+    for nowhere in (folder / "a" / "x.JPG", folder / "a" / "deeper", pattern, tmp_path / "missing", "\0"):
+        assert left_in_subfolders(nowhere) == []
+
+
+def test_other_suffixes_count_in_sub_folders_where_they_count_at_all(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "x.mp4").touch()
+    assert left_in_subfolders(tmp_path) == []
+    (told,) = left_in_subfolders(tmp_path, None, frozenset({".mp4"}))
+    assert told.startswith(f"{tmp_path}: pictures in 1 sub-folder (films) are left out; ")

@@ -277,3 +277,19 @@ def test_an_image_that_cannot_be_read_makes_the_exit_code_3_and_the_folder_is_ma
     document = json.loads(capsys.readouterr().out)
     assert [Path(failed["image"]).name for failed in document["failed"]] == ["broken.png"]
     assert len(list((out / "images").iterdir())) == 2
+
+
+def test_pictures_in_sub_folders_are_not_passed_over_without_a_word(folder, tmp_path, capsys):
+    (folder / "more").mkdir()
+    Image.fromarray(draw("plain", 9)).save(folder / "more" / "a.png")
+    for name in ("first", "second"):  # what was picked before is not to be picked from
+        assert main(["pick", str(folder), "-n", "2", "--out", str(folder / name)]) == 0
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+        assert told == (
+            f"note: {folder}: pictures in 1 sub-folder (more) are left out; "
+            f"this pattern takes them, too: '{folder}/**/*'"
+        )
+    assert main(["pick", str(folder), "-n", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notices"] == [told.removeprefix("note: ")]
+    assert main(["pick", str(folder / "*.png"), "-n", "2", "--json"]) == 0
+    assert "notices" not in json.loads(capsys.readouterr().out)

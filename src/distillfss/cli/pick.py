@@ -14,7 +14,7 @@ from distillfss.cli import options
 from distillfss.cli.display import Display, display
 from distillfss.cli.running import Finished, one_line
 from distillfss.errors import DataError, OutputError, UsageError
-from distillfss.io.files import atomic_write
+from distillfss.io.files import atomic_write, left_in_subfolders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,11 +77,15 @@ def command(
         if out is not None:
             show.update("writing")
             write_folder(selection, out)
+    notices = left_in_subfolders(images, out)
+    report = {**selection.to_dict(), **({"notices": notices} if notices else {})}
     if not as_json:
+        for notice in notices:
+            click.echo(f"note: {one_line(notice)}", err=True)
         _print(selection, count, out, support)
     if selection.failed:
-        raise Finished(DataError.exit_code, selection.to_dict())
-    return selection.to_dict()
+        raise Finished(DataError.exit_code, report)
+    return report
 
 
 def _load(model: Path, device: str, show: Display) -> Any:

@@ -15,6 +15,8 @@ from distillfss.cli.display import Display, display
 from distillfss.cli.format_options import format_options, parsed
 from distillfss.cli.running import Finished, Stopped, one_line
 from distillfss.errors import DataError, UsageError
+from distillfss.io.files import left_in_subfolders
+from distillfss.io.kinds import VIDEO_SUFFIXES
 from distillfss.outputs import OUTPUTS
 from distillfss.outputs.base import INSTANCES, SEGMENTATIONS
 from distillfss.outputs.makers import Makers, fingerprint_of
@@ -194,7 +196,7 @@ def command(
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
         run = _left_out(settings, [*special.values()], alone=not any(map(summary.files.get, settings.names))) + run
-    run = summary.converted.lines + run
+    run = summary.converted.lines + run + _in_subfolders(images, out)
     if special or files or run:
         report["notices"] = files + run
     if not as_json:
@@ -252,6 +254,12 @@ def _left_out(settings: PlanSettings, special: list[Prediction], *, alone: bool)
         files = f"{spared} DICOM, stack or video files"
         notices.append(f"probabilities: of ordinary pictures and GeoTIFF only, not of the {files}")
     return notices
+
+
+def _in_subfolders(images: str, out: str) -> list[str]:
+    if is_url(images):
+        return []
+    return left_in_subfolders(images, None if is_url(out) else Path(out), VIDEO_SUFFIXES)
 
 
 def _without_rows(files: list[Path]) -> str:

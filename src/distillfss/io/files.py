@@ -16,9 +16,14 @@ from typing import BinaryIO
 from distillfss.errors import DataError, OutputError
 from distillfss.io.kinds import Kind, kind_of
 from distillfss.io.opening import SUFFIXES
+from distillfss.wording import counted
 
 TEMPORARY_PREFIX = ".distillfss-"
 TEMPORARY_SUFFIX = ".part"
+
+SHOWN_FOLDERS = 3
+_MADE_HERE = (".distillfss-records", "picked.csv")
+"""What tells the results of ``predict`` and of ``pick`` from a folder of images."""
 
 _FULL = "Free some space or write to another disk, then run it again; nothing that existed was changed"
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
@@ -198,9 +203,58 @@ def list_images(source: str | Path, also: frozenset[str] = frozenset()) -> list[
     if not pictures:
         cure = f"Put pictures there ({', '.join(sorted(SUFFIXES))})"
         if any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir()):
-            cure += f", or name those in its sub-folders with a pattern: '{glob.escape(str(path))}/**/*'"
+            cure += f", or name those in its sub-folders with a pattern: {_below(path)}"
         raise DataError("no pictures in this folder", cure=cure, path=path)
     return pictures
+
+
+def left_in_subfolders(source: str | Path, out: Path | None = None, also: frozenset[str] = frozenset()) -> list[str]:
+    """A note on pictures that ``list_images`` leaves out because they lie in sub-folders of ``source``; mostly none.
+
+    Looks one level deep, and only until it has seen one picture of each sub-folder.
+
+    Parameters
+    ----------
+    source
+        As in ``list_images``.
+    out
+        Where results go: no pictures that were left out. Neither are results of earlier runs.
+    also
+        As in ``list_images``.
+    """
+    folder = Path(source)
+    try:
+        if not folder.is_dir():
+            return []
+        results = None if out is None else out.resolve()
+        below = sorted(child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir())
+        left = [child.name for child in below if child.resolve() != results and _holds_pictures(child, also)]
+    except (OSError, ValueError):  # whatever is wrong with the folder has been told where it was listed
+        return []
+    if not left:
+        return []
+    names = ", ".join(left[:SHOWN_FOLDERS])
+    more = f" and {len(left) - SHOWN_FOLDERS} more" if len(left) > SHOWN_FOLDERS else ""
+    return [
+        f"{folder}: pictures in {counted(len(left), 'sub-folder')} ({names}{more}) are left out; "
+        f"this pattern takes them, too: {_below(folder)}"
+    ]
+
+
+def _below(folder: Path) -> str:
+    """The pattern of everything in a folder and below it, quoted for a shell."""
+    return f"'{glob.escape(str(folder))}/**/*'"
+
+
+def _holds_pictures(folder: Path, also: frozenset[str]) -> bool:
+    """Whether there is a picture in it that is none of our results."""
+    if any((folder / name).exists() for name in _MADE_HERE):
+        return False
+    try:
+        with os.scandir(folder) as entries:
+            return any(_is_picture(entry.path, also) and not _is_folder(entry) for entry in entries)
+    except OSError:  # one that nobody may look into need not hold any
+        return False
 
 
 def no_folder(path: Path) -> DataError:
