@@ -69,6 +69,8 @@ class PredictSummary:
         Images of this run that are unlike anything in the support.
     notices
         A line per image of this run of which something was passed over.
+    without_confidence, without_strangeness
+        Images of this run whose cells in the table of confidence are empty, all of them or those on strangeness.
     converted
         What was changed in images of this run so that they are 8-bit RGB, and upright: ``lines`` says it once for all
         images alike.
@@ -85,6 +87,8 @@ class PredictSummary:
     unlike: list[ImageSource] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     converted: Alike = field(default_factory=Alike)
+    without_confidence: int = 0
+    without_strangeness: int = 0
 
     @property
     def done(self) -> int:
@@ -273,7 +277,9 @@ NOTICES = "notices"
 """Key in the outcome, not in what is recorded, of what was passed over in an image."""
 CONVERTED = "converted"
 """Key in the outcome, not in what is recorded, of what was changed in an image to read it."""
-NOT_RECORDED = (UNLIKE, NOTICES, CONVERTED)
+UNJUDGED = "unjudged"
+"""Key in the outcome, not in what is recorded, of what the model could not tell of its answer though it was asked."""
+NOT_RECORDED = (UNLIKE, NOTICES, CONVERTED, UNJUDGED)
 
 
 def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progress: Tick | None) -> None:
@@ -286,6 +292,8 @@ def settle(plan: Plan, done: PredictSummary, job: Job, outcome: Outcome, progres
         if UNLIKE in outcome:
             done.unlike.append(job.image)
         done.notices += [f"{job.image}: {notice}" for notice in outcome.get(NOTICES, ())]
+        done.without_confidence += outcome.get(UNJUDGED) == "confidence"
+        done.without_strangeness += outcome.get(UNJUDGED) == "strangeness"
         for what in outcome.get(CONVERTED, ()):
             done.converted.add(str(job.image), what)
         for output in plan.outputs:
@@ -342,6 +350,11 @@ def write_outputs(place: Place, stem: str, seen: Segmented, wanted: Sequence[Out
         record[NOTICES] = list(seen.notices)
     if seen.converted:
         record[CONVERTED] = list(seen.converted)
+    if any(output.about_judgement for output in wanted):
+        if seen.judged is None:
+            record[UNJUDGED] = "confidence"
+        elif seen.judged.strangeness is None:
+            record[UNJUDGED] = "strangeness"
     for output in wanted:
         if output.record_key:
             record[output.record_key] = output.record(seen)

@@ -15,6 +15,7 @@ from PIL import Image
 from distillfss.cli import main
 from distillfss.io.masks import read_mask
 from distillfss.outputs import OUTPUTS
+from distillfss.quality.judging import Answer, Judged
 
 
 @pytest.fixture
@@ -218,3 +219,64 @@ def test_pictures_in_sub_folders_are_not_passed_over_without_a_word(
     assert json.loads(capsys.readouterr().out)["notices"] == [told]
     assert main(["predict", "model", str(images / "im*.png"), "--out", str(images / "masks")]) == 0
     assert "sub-folder" not in capsys.readouterr().err
+
+
+class Judging(BrightnessSegmenter):
+    """Says what it is told to of every answer."""
+
+    def __init__(self, judged: Judged | None) -> None:
+        super().__init__()
+        self.judged = judged
+
+    def answer(self, pixels: np.ndarray, probabilities: bool = False) -> Answer:
+        return Answer(self.mask(pixels), judged=self.judged)
+
+
+@pytest.mark.parametrize(
+    ("model", "judged", "words", "told"),
+    [
+        (
+            "a.onnx",
+            None,
+            [],
+            "nothing is known of 3 images segmented by an ONNX file; use the .safetensors file that it was made from, "
+            "with --overwrite",
+        ),
+        (
+            "a.safetensors",
+            Judged(0.5, 0.5),
+            ["--tile", "64"],
+            "nothing is known of 3 images cut into tiles; --tile off --overwrite sees them whole",
+        ),
+        (
+            "a.safetensors",
+            Judged(0.5),
+            [],
+            "whether 3 images are unlike the support is not known, as the model learnt from a single image, or is an "
+            "older file; fit it to two images or more",
+        ),
+        ("a.safetensors", Judged(0.5, 0.5), [], None),
+    ],
+)
+def test_cells_of_the_table_of_confidence_are_not_empty_without_a_word(
+    model: str,
+    judged: Judged | None,
+    words: list[str],
+    told: str | None,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: Judging(judged))
+    run = ["predict", model, str(images), "--out", str(tmp_path / "out"), *words, "--outputs"]
+    assert main([*run, "mask"]) == 0  # where nobody asks, nothing is said
+    assert "confidence" not in capsys.readouterr().err
+    assert main([*run, "mask,confidence", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report.get("notices", []) == ([] if told is None else [f"confidence: {told}"])
+    rows = (tmp_path / "out" / "confidence.csv").read_text().splitlines()[1:]
+    empty = 0 if told is None else 2 if told.startswith("whether") else 3
+    assert [row.split(",")[1:].count("") for row in rows] == [empty] * 3
+    for records in (tmp_path / "out" / ".distillfss-records").glob("*.jsonl"):
+        assert "unjudged" not in records.read_text()

@@ -196,7 +196,7 @@ def command(
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
         run = _left_out(settings, [*special.values()], alone=not any(map(summary.files.get, settings.names))) + run
-    run = summary.converted.lines + run + _in_subfolders(images, out)
+    run = summary.converted.lines + run + _unjudged(summary, model) + _in_subfolders(images, out)
     if special or files or run:
         report["notices"] = files + run
     if not as_json:
@@ -253,6 +253,26 @@ def _left_out(settings: PlanSettings, special: list[Prediction], *, alone: bool)
     if spared:
         files = f"{spared} DICOM, stack or video files"
         notices.append(f"probabilities: of ordinary pictures and GeoTIFF only, not of the {files}")
+    return notices
+
+
+def _unjudged(summary: PredictSummary, model: Path) -> list[str]:
+    """Why cells of the table of confidence are empty, and what to do about it."""
+    from distillfss.segmenter import ONNX_SUFFIX
+
+    notices = []
+    if summary.without_confidence:
+        images = options.images(summary.without_confidence)
+        why, cure = "cut into tiles", "--tile off --overwrite sees them whole"
+        if model.suffix.lower() == ONNX_SUFFIX:
+            why, cure = "segmented by an ONNX file", "use the .safetensors file that it was made from, with --overwrite"
+        notices.append(f"confidence: nothing is known of {images} {why}; {cure}")
+    if summary.without_strangeness:
+        images = options.images(summary.without_strangeness)
+        notices.append(
+            f"confidence: whether {images} {'is' if summary.without_strangeness == 1 else 'are'} unlike the support "
+            "is not known, as the model learnt from a single image, or is an older file; fit it to two images or more"
+        )
     return notices
 
 

@@ -186,6 +186,8 @@ def predict_files(
         done.unlike += ordinary.unlike
         done.notices += ordinary.notices
         done.converted = ordinary.converted
+        done.without_confidence = ordinary.without_confidence
+        done.without_strangeness = ordinary.without_strangeness
         makers = Makers(open_place(out), str(out), fingerprint)  # which the pictures have changed
         settings = options.about_masks
         differing = [] if options.overwrite else makers.differing(settings)

@@ -100,6 +100,8 @@ class Output:
         ``folder/STEM + suffix`` is the file of one image; no suffix, no such files.
     wants_probabilities, wants_scale
         Whether ``Segmented`` has to hold them.
+    about_judgement
+        Whether it says how the model judges its answers, so that nothing is in it where the model cannot tell.
     """
 
     where: ClassVar[str]
@@ -107,6 +109,7 @@ class Output:
     suffix: ClassVar[str] = ""
     wants_probabilities: ClassVar[bool] = False
     wants_scale: ClassVar[bool] = False
+    about_judgement: ClassVar[bool] = False
 
     def __init__(self, settings: OutputSettings) -> None:
         self.settings = settings

@@ -21,6 +21,7 @@ class Confidence(Output):
     """
 
     where = "confidence.csv"
+    about_judgement = True
 
     @property
     def record_key(self) -> str:
