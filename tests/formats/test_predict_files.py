@@ -122,6 +122,22 @@ def test_notes_on_many_files_are_cut_short(folder: Path, tmp_path: Path, capsys:
     assert len(json.loads(capsys.readouterr().out)["notices"]) == 14
 
 
+def test_that_maps_are_cut_into_tiles_all_the_same_is_told_once(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_map(folder / "other.tif", disc_pair(4)[0])
+    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--overwrite"]
+    told = "--tile off: not heeded for 2 GeoTIFF or very large files, always cut into tiles; --tile 2048 makes larger"
+    assert main([*words, "--tile", "off", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["notices"]
+    assert [notice for notice in said if "--tile" in notice] == [f"{told} ones"]
+    for other in ([], ["--tile", "64"]):
+        assert main([*words, *other]) == 0
+        assert "not heeded" not in capsys.readouterr().err
+    assert main(["predict", "model", str(folder / "*.png"), "--out", str(tmp_path / "new"), "--tile", "off"]) == 0
+    assert "not heeded" not in capsys.readouterr().err
+
+
 def rows(table: Path) -> dict[tuple[str, str], dict[str, str]]:
     with table.open() as file:
         return {(row["image"], row["class"]): row for row in csv.DictReader(file)}

@@ -18,7 +18,7 @@ _OPTIONS = [
         "--tile",
         metavar="PIXELS|off",
         help="Cut images into tiles of this side. Default: GeoTIFF always, pictures when very large, tiles as large as "
-        "the images the model learnt from.",
+        "the images the model learnt from. off: no pictures; GeoTIFF all the same.",
     ),
     click.option(
         "--overlap",

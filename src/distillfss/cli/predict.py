@@ -193,6 +193,9 @@ def command(
     if asked.polygons and summary.without_polygons:
         run.append(f"polygons: of GeoTIFF only, not of the {counted(summary.without_polygons, 'other file')}")
     run += _others_left(settings) if overwrite else []
+    if asked.tile == 0 and (rasters := sum("tile" in prediction.details for prediction in special.values())):
+        files_cut = counted(rasters, "GeoTIFF or very large file")
+        run.append(f"--tile off: not heeded for {files_cut}, always cut into tiles; --tile 2048 makes larger ones")
     if special:
         report["special"] = {str(path): prediction.to_dict() for path, prediction in special.items()}
         run = _left_out(settings, [*special.values()], alone=not any(map(summary.files.get, settings.names))) + run

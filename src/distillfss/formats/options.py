@@ -27,7 +27,7 @@ class FormatOptions:
     ----------
     tile
         Side of a tile in pixels of the image. None: that of the images the model learnt from; pictures are then cut
-        only above a size, rasters always. 0: never cut a picture.
+        only above a size, rasters always. 0: never cut a picture; of rasters as None.
     overlap
         Share of a tile's side that neighbours see too, 0 to 0.5.
     bands
