@@ -280,3 +280,24 @@ def test_cells_of_the_table_of_confidence_are_not_empty_without_a_word(
     assert [row.split(",")[1:].count("") for row in rows] == [empty] * 3
     for records in (tmp_path / "out" / ".distillfss-records").glob("*.jsonl"):
         assert "unjudged" not in records.read_text()
+
+
+@pytest.mark.parametrize(("outputs", "these"), [("mask,csv", "their masks"), ("csv", "these images")])
+def test_of_images_unlike_the_support_what_is_there_is_to_be_looked_at(
+    outputs: str,
+    these: str,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: Judging(Judged(0.5, 2.0)))
+    run = ["predict", "model", str(images), "--out", str(tmp_path / "out"), "--outputs", outputs]
+    assert main(run) == 0
+    told = "3 of 3 images are unlike anything the model learnt from; look at"
+    assert f"{told} {these}: im0.png, im1.png, im2.png" in capsys.readouterr().out.splitlines()
+    one = "this image" if "mask" not in outputs else "its mask"
+    run[2] = str(images / "im1.png")
+    assert main([*run, "--overwrite"]) == 0
+    told = "1 of 1 image is unlike anything the model learnt from; look at"
+    assert f"{told} {one}: im1.png" in capsys.readouterr().out.splitlines()

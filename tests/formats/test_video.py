@@ -203,3 +203,23 @@ def test_sound_only_and_missing(tmp_path: Path) -> None:
         Video(path)
     with pytest.raises(DataError, match="there is no such file"):
         Video(tmp_path / "b.mkv")
+
+
+def test_where_overlays_are_is_told_of_every_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: BrightnessSegmenter())
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    pages = [Image.fromarray(page) for page in film(images / "film.mkv")]
+    pages[0].save(images / "stack.v2.tif", save_all=True, append_images=pages[1:])
+    for name in "ab":
+        pages[0].save(images / f"{name}.png")
+    words = ["predict", "model", str(images), "--out", str(out), "--overlay", "--outputs"]
+    assert main([*words, "mask"]) == 0
+    told = "  overlay: overlays/STEM.jpg (2 files), overlays/STEM.mp4 (1 file), overlays/STEM/ (1 folder)"
+    assert told in capsys.readouterr().out.splitlines()
+    assert {path.name for path in (out / "overlays").iterdir()} == {"a.jpg", "b.jpg", "film.mp4", "stack.v2"}
+    words[2] = str(images / "film.mkv")
+    assert main([*words, "mask", "--overwrite"]) == 0
+    assert "  overlay: overlays/STEM.mp4 (1 file)" in capsys.readouterr().out.splitlines()

@@ -207,7 +207,7 @@ def command(
         others = [f"{more} more of such notes on files; --json lists all of them"] if more > 0 else []
         for notice in [*files[:SHOWN_NOTICES], *others, *run]:
             click.echo(f"note: {one_line(notice)}", err=True)
-        _print(summary, settings, asked.polygons, report["seconds"])
+        _print(summary, settings, asked.polygons, report["seconds"], [*special.values()])
     if summary.failed:
         raise Finished(DataError.exit_code, report)
     return report
@@ -308,12 +308,34 @@ def _others_left(settings: PlanSettings) -> list[str]:
     return [f"{shown(settings.out)}: {', '.join(left)} there are still another model's; name them in --outputs as well"]
 
 
-def _print(summary: PredictSummary, settings: PlanSettings, polygons: Sequence[str], seconds: float) -> None:
+def _overlays(files: int, special: list[Prediction]) -> str:
+    """Where overlays are: one of a video is a video, one of several pages or frames a folder."""
+    written = [path for prediction in special for path in prediction.written if path not in prediction.kept]
+    drawn = [path for path in written if path.parent.name == "overlays"]
+    folders = sum(path.is_dir() for path in drawn)
+    videos = sum(path.suffix == ".mp4" and not path.is_dir() for path in drawn)
+    kinds = {
+        OUTPUTS["overlay"].where: counted(files - folders - videos, "file"),
+        "overlays/STEM.mp4": counted(videos, "file"),
+        "overlays/STEM/": counted(folders, "folder"),
+    }
+    return ", ".join(f"{where} ({number})" for where, number in kinds.items() if not number.startswith("0 "))
+
+
+def _print(
+    summary: PredictSummary,
+    settings: PlanSettings,
+    polygons: Sequence[str],
+    seconds: float,
+    special: list[Prediction],
+) -> None:
     click.echo(f"{_things(settings, summary)} written to {summary.out} in {options.duration(seconds)}")
     for name, files in summary.files.items():
-        if files and name != "mask":
+        if files and name == "overlay":
+            click.echo(f"  {name}: {_overlays(files, special)}")
+        elif files and name != "mask":
             where = OUTPUTS[name].where if name in OUTPUTS else ", ".join(f"STEM.{kind}" for kind in polygons)
-            click.echo(f"  {name}: {where} ({files} {'file' if files == 1 else 'files'})")
+            click.echo(f"  {name}: {where} ({counted(files, 'file')})")
     if summary.skipped_existing:
         click.echo(f"{summary.skipped_existing} were there already and left alone (--overwrite writes them again)")
     if summary.kept:
@@ -322,10 +344,12 @@ def _print(summary: PredictSummary, settings: PlanSettings, polygons: Sequence[s
     if summary.unlike:
         shown = ", ".join(one_line(Path(str(image)).name) for image in summary.unlike[:SHOWN_UNLIKE])
         more = f" and {len(summary.unlike) - SHOWN_UNLIKE} more" if len(summary.unlike) > SHOWN_UNLIKE else ""
-        are, their = ("is", "its mask") if len(summary.unlike) == 1 else ("are", "their masks")
+        are, these, masks = ("is", "this image", "its mask")
+        if len(summary.unlike) > 1:
+            are, these, masks = ("are", "these images", "their masks")
         click.echo(
             f"{len(summary.unlike)} of {options.images(summary.written)} {are} unlike anything the model learnt from; "
-            f"look at {their}: {shown}{more}"
+            f"look at {masks if 'mask' in settings.names else these}: {shown}{more}"
         )
     if not summary.failed:
         return
