@@ -16,7 +16,7 @@ import pytest
 from helpers import cli_command, cli_environment
 
 from distillfss.bench.runner import Summary
-from distillfss.cli import options
+from distillfss.cli import main, options
 from distillfss.cli.bench import run as bench_run
 from distillfss.cli.running import Finished, Stopped, one_line, run
 from distillfss.errors import DataError, FitInterrupted
@@ -244,3 +244,56 @@ def test_standard_output_on_a_full_disk_is_one_line(words: tuple[str, ...]) -> N
     assert done.returncode == 5
     assert done.stderr.splitlines()[-1].startswith("error: standard output: the disk is full")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "told"),
+    [
+        (["mix/a.jpg", "mix/b c.jpg", "mix/c.jpg"], "2 more files came after it (mix/b c.jpg, ...)", "'mix/*.jpg'"),
+        (["mix/a.png", "mix/b c.jpg"], "1 more file came after it (mix/b c.jpg)", "'mix/*'"),
+        (["d.png", "e.png"], "1 more file came after it (e.png)", "'*.png'"),
+        (["d.png", "mix/a.png"], "1 more file came after it (mix/a.png)", "'FOLDER/*.png'"),
+        (["odd[1]/f.png", "odd[1]/g.png"], "1 more file came after it (odd[1]/g.png)", "'odd[[]1]/*.png'"),
+    ],
+)
+@pytest.mark.parametrize("verb", [["predict", "model", "--out", "e.png"], ["pick", "-n", "2"]])
+def test_a_pattern_without_quotes_is_told(
+    verb: list[str],
+    names: list[str],
+    extra: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "mix/a.jpg",
+        "mix/a.png",
+        "mix/b c.jpg",
+        "mix/c.jpg",
+        "d.png",
+        "e.png",
+        "odd[1]/f.png",
+        "odd[1]/g.png",
+    ):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert main([*verb, *names]) == 2
+    said = f"IMAGES is one folder, file or pattern, and {extra}. Quote the pattern: {told}"
+    assert capsys.readouterr().err == f"error: {said}. See 'distillfss {verb[0]} --help'\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "model", "a", "gone.png"], ["pick", "a", "here.png", "b"], ["doctor", "x"]]
+)
+def test_other_words_too_many_are_told_as_they_are(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.png").touch()
+    (tmp_path / "x").touch()
+    assert main([*words, "--out", "o"] if words[0] == "predict" else words) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: Got unexpected extra argument")
+    assert "pattern" not in told

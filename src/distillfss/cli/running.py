@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 import click
 
 from distillfss.errors import DistillFSSError, FitInterrupted
+from distillfss.wording import counted
 
 BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 70, 130, 141, 143
 
@@ -85,7 +89,8 @@ def _guarded(group: click.Group, args: list[str], debug: bool) -> tuple[int, Any
     except click.ClickException as error:
         shown = getattr(error, "ctx", None)
         cure = f"See '{shown.command_path if shown else 'distillfss'} --help'"
-        return tell(f"{error.format_message().rstrip('.')}. {cure}", "UsageError", error.exit_code)
+        problem = _unquoted(error, args) or error.format_message().rstrip(".")
+        return tell(f"{problem}. {cure}", "UsageError", error.exit_code)
     except FitInterrupted as stop:
         return tell(f"{stop.problem}. {stop.cure}", "FitInterrupted", _stop_code(stop.terminated), word="")
     except DistillFSSError as error:
@@ -103,6 +108,29 @@ def _guarded(group: click.Group, args: list[str], debug: bool) -> tuple[int, Any
             traceback.print_exc()
         cure = "This is a bug: run it again with --debug and report what it prints"
         return tell(f"unexpected {type(error).__name__}: {error}. {cure}", type(error).__name__, BUG)
+
+
+def _unquoted(error: click.ClickException, args: list[str]) -> str | None:
+    """What to say where the shell has made many files of a pattern for one argument; None of other errors."""
+    context, told = getattr(error, "ctx", None), error.format_message()
+    if context is None or "unexpected extra argument" not in told:
+        return None
+    if not any(parameter.name == "images" for parameter in context.command.params):
+        return None
+    listed = told[told.find("(") + 1 : told.rfind(")")]  # nothing else says which they are
+    extra = [word for word in dict.fromkeys(args) if f" {word} " in f" {listed} " and Path(word).is_file()]
+    if " ".join(extra) != listed:
+        return None
+    files = [Path(word) for word in (context.params.get("images") or extra[0], *extra)]
+    folders, suffixes = {file.parent for file in files}, {file.suffix for file in files}
+    folder = folders.pop() if len(folders) == 1 else Path("FOLDER")
+    pattern = f"*{suffixes.pop() if len(suffixes) == 1 else ''}"
+    pattern = pattern if folder == Path() else f"{glob.escape(str(folder))}/{pattern}"
+    etc = ", ..." * (len(extra) > 1)
+    return (
+        f"IMAGES is one folder, file or pattern, and {counted(len(extra), 'more file')} came after it "
+        f"({extra[0]}{etc}). Quote the pattern: {shlex.quote(pattern)}"
+    )
 
 
 class Finished(Exception):  # noqa: N818  (a way to end a verb, not a fault)
