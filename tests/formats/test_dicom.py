@@ -13,16 +13,18 @@ import pytest
 from helpers import BrightnessSegmenter
 from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_voi_lut
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage
 
 from distillfss.errors import DataError, UsageError
 from distillfss.formats.dicom import predict_dicom
 from distillfss.formats.options import FormatOptions
 from distillfss.io.decode import read_image
-from distillfss.io.dicom import DicomImage, through_window
+from distillfss.io.dicom import DicomImage, in_words, through_window
 from distillfss.io.kinds import Kind, kind_of
 from distillfss.notices import NoticeKind
 
@@ -309,3 +311,60 @@ def test_training_reads_the_first_frame(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.pixels, DicomImage(path).frame(0))
     assert "holds 2 frames, only the first was read" in image.notices[0]
     assert [remark.kind for remark in image.remarks] == [NoticeKind.FIRST_ONLY]
+
+
+DECODED, REFERRED = "the DICOM file cannot be decoded", "a DICOM segmentation cannot refer to this image"
+EMPTY = "a field of its header is empty, or holds what it cannot hold"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "told"),
+    [
+        ("CT_small.dcm", "Rows", None, f"{DECODED} (Rows is missing)"),
+        ("CT_small.dcm", "BitsAllocated", None, f"{DECODED} (Missing required element: (0028,0100) 'Bits Allocated')"),
+        ("CT_small.dcm", "NumberOfFrames", "abc", f"{DECODED} ('abc' stands where a number should)"),
+        ("CT_small.dcm", "RescaleSlope", "", f"{DECODED} ({EMPTY})"),
+        ("CT_small.dcm", "RescaleSlope", "y", f"{DECODED} ({EMPTY})"),
+        ("CT_small.dcm", "StudyInstanceUID", None, f"{REFERRED} (Study Instance UID is missing)"),
+        ("CT_small.dcm", "ImageOrientationPatient", None, f"{REFERRED} (Image Orientation (Patient) is missing)"),
+        ("CT_small.dcm", "ImagePositionPatient", "", f"{REFERRED} ({EMPTY})"),
+        ("CT_small.dcm", "PixelSpacing", "a", f"{REFERRED} ('a' stands where a number should)"),
+        ("CT_small.dcm", "SOPClassUID", "", f"{REFERRED} ({EMPTY})"),
+        ("CT_small.dcm", "SOPClassUID", "1.2.3", f"{REFERRED} ('1.2.3' is not among what is known, or missing)"),
+    ],
+)
+def test_what_is_wrong_with_a_header_is_told_in_words(
+    name: str, field: str, value: str | None, told: str, tmp_path: Path
+) -> None:
+    dataset = pydicom.dcmread(FILES / name)
+    if value is None:
+        delattr(dataset, field)
+    else:  # as text, which pydicom would refuse to write as what it should be
+        dataset.add(DataElement(tag_for_keyword(field), "UI" if field.endswith("UID") else "LO", value or None))
+    with pytest.raises(DataError) as caught:
+        predict_dicom(BrightnessSegmenter(), saved(dataset, tmp_path / "a.dcm"), tmp_path / "out")
+    assert caught.value.problem == told
+
+
+def test_functional_groups_that_are_missing_are_told_in_words(tmp_path: Path) -> None:
+    dataset = enhanced()
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    with pytest.raises(DataError) as caught:
+        predict_dicom(BrightnessSegmenter(), saved(dataset, tmp_path / "a.dcm"), tmp_path / "out")
+    assert caught.value.problem == f"{REFERRED} (Shared Functional Groups Sequence is missing)"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (AttributeError("'NoneType' object has no attribute 'group'"), "a field of its header is missing"),
+        (ValueError("could not convert string to float: '5.0W'"), "'5.0W' stands where a number should"),
+        (KeyError(""), EMPTY),
+        (IndexError("list index out of range"), EMPTY),
+        (ValueError(), EMPTY),
+        (ValueError("The number of bytes\nis odd"), "The number of bytes is odd"),
+        (ValueError("x" * 200), "x" * 160),
+    ],
+)
+def test_errors_of_python_become_words(error: Exception, told: str) -> None:
+    assert in_words(error) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -234,8 +235,41 @@ def reading(path: Path) -> Iterator[None]:
         except MemoryError as error:
             raise DataError("there is not enough memory to decode it", cure="Split its frames", path=path) from error
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"the DICOM file cannot be decoded ({reason[:160]})", cure=_AGAIN, path=path) from error
+            raise DataError(f"the DICOM file cannot be decoded ({in_words(error)})", cure=_AGAIN, path=path) from error
+
+
+_LACKS = re.compile(r"object has no attribute '(\w+)'")
+_NO_NUMBER = re.compile(r"(?:invalid literal for int\(\) with base \d+|could not convert string to float): (.*)")
+_OF_PYTHON = re.compile(
+    r"argument must be|an integer is required|unsupported operand|not supported between|subscriptable|not iterable|"
+    r"must be real number|has no len|NoneType|out of range|out of bounds|to unpack|division by zero|embedded null|"
+    r"requires a buffer|ufunc|can't decode|cannot reshape|broadcast"
+)
+"""Of sentences that are about the code which met the file, not about the file."""
+
+
+def in_words(error: BaseException) -> str:
+    """What is wrong with a file, in at most 160 characters, from the error that it led to.
+
+    Sentences of pydicom and highdicom stay as they are; those of Python itself name the field, or the value, alone.
+    """
+    said = " ".join(str(error).split())
+    if lacks := _LACKS.search(said):
+        return f"{_field(lacks[1])} is missing"
+    if no_number := _NO_NUMBER.search(said):
+        return f"{no_number[1][:80]} stands where a number should"
+    if isinstance(error, KeyError) and any(map(str, error.args)):
+        return f"{said[:80]} is not among what is known, or missing"
+    if isinstance(error, KeyError) or not said or _OF_PYTHON.search(said):
+        return "a field of its header is empty, or holds what it cannot hold"
+    return said[:160]
+
+
+def _field(name: str) -> str:
+    """A field as viewers call it: ``SharedFunctionalGroupsSequence`` is Shared Functional Groups Sequence."""
+    datadict = optional("pydicom.datadict")
+    tag = datadict.tag_for_keyword(name)
+    return "a field of its header" if tag is None else str(datadict.dictionary_description(tag))
 
 
 def _colours(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from distillfss import __version__
 from distillfss.errors import DataError
+from distillfss.io.dicom import in_words
 from distillfss.io.extras import optional
 from distillfss.io.files import atomic_write
 from distillfss.io.masks import PALETTE
@@ -89,12 +90,12 @@ def segmentation_of(dataset: Any, masks: NDArray[np.uint8], class_names: Sequenc
                 content_label="SEGMENTATION",
             )
     except Exception as error:  # highdicom checks the image's header, with whatever error it stumbles over
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_words(error)
         if len(masks) > 1 and "Frame of Reference" in reason and not _has_positions(dataset):
             # which it says of files that have a frame of reference, too
             reason = "several frames without plane positions, as in secondary capture, endoscopy and ultrasound"
         raise DataError(
-            f"a DICOM segmentation cannot refer to this image ({reason[:160]})",
+            f"a DICOM segmentation cannot refer to this image ({reason})",
             cure="Use --masks png",
             path=source,
         ) from error

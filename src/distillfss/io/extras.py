@@ -18,6 +18,7 @@ _EXTRAS = {
     "shapely": ("polygons", "geo"),
     "pyogrio": ("polygons", "geo"),
     "pydicom": ("DICOM files", "medical"),
+    "pydicom.datadict": ("DICOM files", "medical"),
     "pydicom.pixels": ("DICOM files", "medical"),
     "highdicom": ("DICOM segmentations", "medical"),
     "av": ("videos", "video"),
