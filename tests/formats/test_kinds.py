@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from PIL import Image
 from pydicom.data import get_testdata_file
 from rasterio.transform import from_origin
 
 from distillfss.errors import DataError
 from distillfss.formats.dispatch import special_handler
+from distillfss.io.decode import read_image
 from distillfss.io.files import list_images
 from distillfss.io.kinds import VIDEO_SUFFIXES, Kind, kind_of, tiff_layout
 from distillfss.io.special import special_size
@@ -37,11 +39,30 @@ def tiff(path: Path, **profile: object) -> Path:
         (PLACE, Kind.RASTER),
         ({**PLACE, "BIGTIFF": "YES"}, Kind.RASTER),
         ({"count": 5}, Kind.RASTER),
+        ({"count": 4}, Kind.PICTURE),
+        ({"count": 2}, Kind.PICTURE),  # which Pillow takes for grey, and passes over the second
+        ({"count": 4, "dtype": "uint16"}, Kind.RASTER),
+        ({"count": 4, "dtype": "uint16", "interleave": "band"}, Kind.RASTER),
+        ({"count": 3, "dtype": "uint16"}, Kind.RASTER),
+        ({"count": 3, "dtype": "uint16", "photometric": "RGB"}, Kind.PICTURE),
+        ({"count": 2, "dtype": "uint16"}, Kind.RASTER),
+        ({"count": 2, "dtype": "float32"}, Kind.RASTER),
         ({"count": 1, "nodata": 0}, Kind.RASTER),
     ],
 )
 def test_tiffs(tmp_path: Path, profile: dict[str, object], wanted: Kind) -> None:
     assert kind_of(tiff(tmp_path / "a.bin", **profile)) is wanted  # the content decides, not the name
+
+
+def test_colours_that_are_called_grey_by_mistake_are_no_measurements(tmp_path: Path) -> None:
+    """Bands beside grey are said to be extra; where that is missing, the file is damaged, and refused as before."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((30, 40, 3), np.uint16), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[262].overwrite(1)
+    assert kind_of(path) is Kind.PICTURE
+    with pytest.raises(DataError, match="starts like a TIFF file but cannot be read"):
+        read_image(path)
 
 
 def test_pages_make_a_stack_but_overviews_and_masks_do_not(tmp_path: Path) -> None:

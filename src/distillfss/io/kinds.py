@@ -13,7 +13,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
 
-_WIDTH, _HEIGHT, _SUBFILE, _BITS, _SAMPLES = 256, 257, 254, 258, 277
+_WIDTH, _HEIGHT, _SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES = 256, 257, 254, 258, 262, 277, 338
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _GEO_TAGS = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, geographic keys
 _GDAL_NODATA = 42113
 _MOST_PAGES = 100_000
@@ -37,6 +38,9 @@ class TiffLayout:
     ----------
     width, height, bands, bits
         Of the first page.
+    measured
+        Whether the bands of the first page are measurements side by side, as satellites' are: several of them, no
+        colours, and not what picture files know, which is grey and transparency of 8 bits each.
     pages
         Pages that are pictures of their own: no overviews and no transparency masks.
     georeferenced
@@ -49,6 +53,7 @@ class TiffLayout:
     height: int
     bands: int
     bits: int
+    measured: bool
     pages: int
     georeferenced: bool
     nodata: bool
@@ -98,6 +103,7 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
                     height=int(directory[_HEIGHT]),
                     bands=int(directory.get(_SAMPLES, 1)),
                     bits=max(directory.get(_BITS, (1,))),
+                    measured=_are_measurements(directory),
                     pages=1,
                     georeferenced=bool(_GEO_TAGS & set(directory)),
                     nodata=_GDAL_NODATA in directory,
@@ -110,8 +116,19 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     return TiffLayout(**{**vars(first), "pages": max(1, pages)})
 
 
+def _are_measurements(directory: ImageFileDirectory_v2) -> bool:
+    """See ``TiffLayout.measured``."""
+    photometric, bands = directory.get(_PHOTOMETRIC), directory.get(_SAMPLES, 1)
+    # all but the first are said to be extra: else this is a picture whose directory is damaged
+    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or not 1 < bands == 1 + len(
+        directory.get(_EXTRA_SAMPLES, ())
+    ):
+        return False
+    return not (photometric == _BLACK_IS_ZERO and bands == 2 and max(directory.get(_BITS, (1,))) == 8)
+
+
 def _kind_of_tiff(layout: TiffLayout) -> Kind:
-    if layout.georeferenced or layout.nodata or layout.bands > 4:
+    if layout.georeferenced or layout.nodata or layout.bands > 4 or layout.measured:
         return Kind.RASTER
     return Kind.STACK if layout.pages > 1 else Kind.PICTURE
 
