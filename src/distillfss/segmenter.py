@@ -103,7 +103,9 @@ class Segmenter:
         ----------
         image
             A path, a PIL image, or an array (H, W), (H, W, 3) or, with alpha, (H, W, 4), uint8 or uint16. GeoTIFF and
-            DICOM files are read with the bands and the range of values that the model was fitted with.
+            DICOM files are read with the bands and the range of values that the model was fitted with. A GeoTIFF is
+            read whole and shrunk to the working size as any picture is: without tiles, and pixels without data get
+            some class, too. ``formats.raster.predict_raster`` and ``distillfss predict`` do it by tiles, with no data.
         probabilities
             Whether to return class probabilities as well.
 

@@ -25,6 +25,7 @@ from distillfss.formats.dicom import predict_dicom
 from distillfss.formats.options import FormatOptions
 from distillfss.io.decode import read_image
 from distillfss.io.dicom import DicomImage, in_words, through_window
+from distillfss.io.dicom_seg import segmentation_of
 from distillfss.io.kinds import Kind, kind_of
 from distillfss.notices import NoticeKind
 
@@ -368,3 +369,34 @@ def test_functional_groups_that_are_missing_are_told_in_words(tmp_path: Path) ->
 )
 def test_errors_of_python_become_words(error: Exception, told: str) -> None:
     assert in_words(error) == told
+
+
+def test_frames_of_a_segmentation_lie_by_position_without_the_empty_ones(tmp_path: Path) -> None:
+    """As docs/formats.md says; each refers to the image's frame it is of."""
+
+    def holding(**fields: object) -> Dataset:
+        dataset = Dataset()
+        for name, value in fields.items():
+            setattr(dataset, name, value)
+        return dataset
+
+    dataset = pydicom.dcmread(FILES / "MR_small.dcm")
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    dataset.PixelData, dataset.NumberOfFrames = 4 * dataset.PixelData, 4
+    measures = holding(PixelSpacing=list(dataset.PixelSpacing), SliceThickness=1)
+    turn = holding(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    dataset.SharedFunctionalGroupsSequence = [
+        holding(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turn])
+    ]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        holding(PlanePositionSequence=[holding(ImagePositionPatient=[0, 0, height])]) for height in (20, 30, 10, 0)
+    ]
+    masks = np.zeros((4, 64, 64), np.uint8)
+    for frame in (0, 1, 3):
+        masks[frame, : frame + 1] = 1
+    made = segmentation_of(dataset, masks, ["bright"])
+    sources = [
+        group.DerivationImageSequence[0].SourceImageSequence[0] for group in made.PerFrameFunctionalGroupsSequence
+    ]
+    assert [source.ReferencedFrameNumber for source in sources] == [2, 1, 4]
+    assert made.pixel_array.sum((1, 2)).tolist() == [2 * 64, 64, 4 * 64]
