@@ -53,13 +53,15 @@ def raster(
         (-180.0, 60.0, 0.01),
         (-30.0, 70.0, 0.1),  # 40 by 30 degrees
         (-180.0, 90.0, 0.6),  # nearly the whole northern half
+        (0.0, 90.0, 0.9),  # all of the Earth, from 0 to 360 degrees as climate's grids have it
+        (-180.0, 90.0, 0.9),
     ],
 )
 def test_pixels_of_degrees(tmp_path: Path, west: float, north: float, side: float) -> None:
     with raster(tmp_path, "EPSG:4326", from_origin(west, north, side, side)) as file:
         ground = Ground.of(file)
         assert ground is not None
-        for row in (1, 100, 149 if side == 0.6 else 299):
+        for row in (1, 100, 299 if side < 0.5 else 149):
             top = north - row * side
             wanted = belt(top - side, top) * side / 360
             np.testing.assert_allclose(ground.row_areas(row), wanted, rtol=3e-4 if side > 0.05 else 1e-5)
@@ -73,6 +75,20 @@ def test_pixels_of_metres_across_180_degrees(tmp_path: Path) -> None:
         assert ground is not None
         scale = 0.9996 * (1 + ((east - 500_000) / 0.9996 / 6_367_000) ** 2 / 2)
         np.testing.assert_allclose(ground.row_areas(150), 0.09 / scale**2, rtol=2e-5)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:3832"])  # Mercator about 0 and about 150 degrees
+def test_pixels_of_maps_of_half_the_earth(tmp_path: Path, crs: str) -> None:
+    """Of Mercator's maps, too, a row is a belt."""
+    side = 80_000.0
+    with raster(tmp_path, crs, from_origin(-200 * side, 100 * side, side, side), 400, 200) as file:
+        ground = Ground.of(file)
+        assert ground is not None
+        for row in (20, 150):
+            ends = [(100 - row) * side, (99 - row) * side]
+            _, (north, south) = rasterio.warp.transform(crs, "EPSG:4326", [0.0, 0.0], ends)
+            wanted = belt(south, north) * side / (2 * math.pi * A)
+            np.testing.assert_allclose(ground.row_areas(row), wanted, rtol=1e-6)
 
 
 def test_pixels_about_the_pole(tmp_path: Path) -> None:

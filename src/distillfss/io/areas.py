@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 
 from distillfss.io.extras import optional
 
-EQUAL_AREA = "EPSG:6933"
-"""Cylindrical, WGS 84: areas are true everywhere, unlike in UTM (0.1 % off) or web maps (a factor of 2 in Europe)."""
-
-
 GEOGRAPHIC = "EPSG:4326"
 WIDEST = 80.0
 """Degrees from the middle of a raster to its rim, beyond which it counts as half of the Earth."""
@@ -38,7 +34,7 @@ class Ground:
     """A projection in which a raster's areas are true, and what its pixels cover.
 
     Lambert's azimuthal one about the raster's middle, which knows no edge at 180 degrees and no pole; of a raster that
-    reaches round half of the Earth the cylindrical ``EQUAL_AREA``, as the former has no opposite side.
+    reaches round half of the Earth the cylindrical one, as the former has no opposite side.
     """
 
     def __init__(self, dataset: Any, projection: str) -> None:
@@ -55,13 +51,13 @@ class Ground:
         down = np.concatenate([np.zeros(9), np.ones(9), share, share]) * dataset.height
         rim = transformed(crs, GEOGRAPHIC, *_on_map(dataset, across, down))
         if rim is None or not np.isfinite(rim).all():
-            return cls(dataset, EQUAL_AREA)
+            return cls(dataset, _cylindrical(dataset))
         away, up = np.radians(rim)
         points = np.stack([np.cos(up) * np.cos(away), np.cos(up) * np.sin(away), np.sin(up)])
         middle = points.mean(1)
         length = float(np.linalg.norm(middle))
         if length < SMALLEST_MIDDLE or float((middle @ points).min()) < length * np.cos(np.radians(WIDEST)):
-            return cls(dataset, EQUAL_AREA)
+            return cls(dataset, _cylindrical(dataset))
         east, north = np.degrees([np.arctan2(middle[1], middle[0]), np.arcsin(middle[2] / length)])
         return cls(dataset, f"+proj=laea +lat_0={north:.6f} +lon_0={east:.6f} +datum=WGS84 +units=m")
 
@@ -85,6 +81,17 @@ class Ground:
         columns = np.unique(np.linspace(0, self._dataset.width - 1, MOST_COLUMNS).round())
         areas = self.pixel_areas(row, columns)
         return None if areas is None else np.interp(np.arange(self._dataset.width), columns, areas)
+
+
+def _cylindrical(dataset: Any) -> str:
+    """Equal areas without an edge within the raster: degrees go on beyond 180, of other maps the middle is in it."""
+    projection = "+proj=cea +lat_ts=30 +datum=WGS84 +units=m"
+    if dataset.crs.is_geographic:
+        return f"{projection} +over"
+    middle = _on_map(dataset, np.array([dataset.width / 2]), np.array([dataset.height / 2]))
+    found = transformed(dataset.crs, GEOGRAPHIC, *middle)
+    known = found is not None and np.isfinite(found).all()
+    return f"{projection} +lon_0={found[0][0]:.6f}" if found is not None and known else projection
 
 
 def _on_map(
