@@ -272,6 +272,12 @@ class SupportSet:
         """In how many images every class occurs."""
         return {name: len(places) for name, places in zip(self.class_names, self._showing(), strict=True)}
 
+    @functools.cached_property
+    def never(self) -> tuple[int, ...]:
+        """Places of the classes that no image shows; none if no image shows any class."""
+        found = tuple(place for place, showing in enumerate(self._showing()) if not showing)
+        return found if len(found) < len(self.class_names) else ()
+
     def _showing(self) -> list[list[int]]:
         """Of every class the places of the images in which it occurs."""
         values = range(1, len(self.class_names) + 1)

@@ -19,7 +19,7 @@ from distillfss.bench.methods.linear import BALANCES, RIDGES, Linear, Moments, a
 from distillfss.bench.methods.teacher import TeacherPredictor, TransferredTeacher, fit_config, quiet
 from distillfss.bench.methods.unet import UNet
 from distillfss.fit_run import FitRun
-from distillfss.models.classes import merge_classes
+from distillfss.models.classes import BELOW, merge_classes
 from distillfss.preprocess import at_working_size
 from distillfss.training.targets import class_masks
 
@@ -55,6 +55,22 @@ def test_the_same_seed_gives_the_same_masks(name):
     settings = MethodSettings(size=64, effort=0.03, device="cpu")
     one, two = (find_method(name)(settings).fit(support).predict(image, [(96, 96)])[0] for _ in range(2))
     assert (one == two).all()
+
+
+@pytest.mark.parametrize("name", ["prototype", "teacher", "instant"])
+def test_a_class_without_an_example_is_found_nowhere(name):
+    shown = square_support(3)
+    support = SupportSet(shown.samples, ("never", "square"))
+    for sample in support.samples:
+        sample.mask[sample.mask == 1] = 2
+    assert support.never == (0,)
+    settings = MethodSettings(size=96, effort=0.1, device="cpu")
+    predictor = find_method(name)(settings).fit(support)
+    image = square_pair(9, (60, 130))[0]
+    assert set(np.unique(predictor.predict(image, [(60, 130)])[0])) == {0, 2}
+    if name != "prototype":  # others would hardly find it on such an image anyway
+        _, never, square = predictor.logits(image)[0]
+        torch.testing.assert_close(never, square - BELOW)
 
 
 def moments_and_pixels(seed=0, count=400, width=6):

@@ -47,29 +47,27 @@ def test_undamaged_seeds_are_decoded(tmp_path: Path, name: str) -> None:
         assert judge(tmp_path / "a", SEEDS[name]) == "same"
 
 
-@pytest.mark.parametrize("name", SEEDS)
-@settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3))
-def test_damaged_files_are_decoded_right_or_refused(tmp_path: Path, name: str, seed: int, steps: list) -> None:
-    random, content = Random(seed), SEEDS[name]
-    for step in steps:
-        content = step(random, content) or b"\0"
-    judge(tmp_path / "damaged", content)
-
-
 @pytest.mark.parametrize("name", MASKS)
 def test_undamaged_masks_are_read(tmp_path: Path, name: str) -> None:
     assert judge_mask(tmp_path / "a", MASKS[name]) == "same"
 
 
-@pytest.mark.parametrize("name", MASKS)
-@settings(derandomize=True, max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize(
+    ("judged", "content"),
+    [
+        *(pytest.param(judge, content, id=name) for name, content in SEEDS.items()),
+        *(pytest.param(judge_mask, content, id=f"mask, {name}") for name, content in MASKS.items()),
+    ],
+)
+@settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3))
-def test_damaged_masks_are_read_right_or_refused(tmp_path: Path, name: str, seed: int, steps: list) -> None:
-    random, content = Random(seed), MASKS[name]
+def test_damaged_files_are_decoded_right_or_refused(
+    tmp_path: Path, judged: Callable[[Path, bytes], str], content: bytes, seed: int, steps: list
+) -> None:
+    random = Random(seed)
     for step in steps:
         content = step(random, content) or b"\0"
-    judge_mask(tmp_path / "damaged", content)
+    judged(tmp_path / "damaged", content)
 
 
 def test_a_packed_tiff_without_byte_counts_is_still_checked(tmp_path: Path) -> None:

@@ -87,15 +87,17 @@ class Recorder:
         """Of a tile (T, T, 3) what tiles are blended by (1, n + 1, h, w): logits, or ``SURE`` of what is marked."""
         import numpy as np
 
+        from distillfss.tiles.scores import as_array
+
         logits = getattr(self._predictor, "logits", None)
         if logits is None:
             (mask,) = self.predict(tile, [(tile.shape[0], tile.shape[1])])
             marked = np.asarray(mask)[None] == np.arange(len(self.class_names) + 1)[:, None, None]
             return SURE * marked[None].astype(np.float32)
         started = time.perf_counter()
-        found = logits(tile)
+        found = as_array(logits(tile))
         self.seconds += time.perf_counter() - started
-        return np.asarray(found.cpu() if hasattr(found, "cpu") else found, np.float32)
+        return found
 
     def masks_as(self, class_names: Sequence[str]) -> list[NDArray[np.uint8]]:
         """The kept masks, with the classes in the order of a data set, which may be another than the predictor's.

@@ -235,8 +235,9 @@ def _outdated(paths: Sequence[Path], special: Mapping[Path, Handler], out: Path,
     older = []
     for path in paths:
         try:
-            mask = special[path].targets(path, out, options)[:1] if path in special else [out / f"{path.stem}.png"]
-            if mask and mask[0].stat().st_mtime_ns < path.stat().st_mtime_ns:
+            handler = special.get(path)
+            made = handler.targets(path, out, options) if handler else [out / _picture_targets(path, options)[0]]
+            if made and made[0].stat().st_mtime_ns < path.stat().st_mtime_ns:
                 older.append(path.name)
         except (OSError, DataError):  # no mask, or an image that cannot be read
             continue

@@ -43,7 +43,7 @@ def scores_of(segmenter: CanSegment) -> Scores:
 
     if logits is None:
         return by_probabilities
-    return lambda tiles: np.concatenate([_as_numpy(logits(tile)) for tile in tiles])
+    return lambda tiles: np.concatenate([as_array(logits(tile)) for tile in tiles])
 
 
 def tile_side(segmenter: Any, asked: int | None = None) -> int:
@@ -60,5 +60,6 @@ def tile_side(segmenter: Any, asked: int | None = None) -> int:
     return int(getattr(segmenter, "size", 512))
 
 
-def _as_numpy(tensor: Any) -> NDArray[np.float32]:
+def as_array(tensor: Any) -> NDArray[np.float32]:
+    """A tensor of any device, or an array, as an array."""
     return np.asarray(tensor.cpu() if hasattr(tensor, "cpu") else tensor, np.float32)

@@ -39,8 +39,7 @@ class Prototype:
             torch.stack([view.mask for view in frozen.plain]).to(frozen.device), len(support.class_names)
         )
         shares = mask_shares(masks, [(s.shape[-2], s.shape[-1]) for s in shown])
-        shots = support.shots().values()
-        never = [place for place, count in enumerate(shots) if not count and any(shots)]
+        never = support.never
         return FeaturePredictor(
             frozen, lambda query: merge_classes(prototype_logits([query[i] for i in chosen], shown, shares), never)
         )

@@ -47,7 +47,7 @@ class TeacherPredictor:
     def logits(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Merged class logits (1, n + 1, h, w) of an image (H, W, 3) uint8."""
         query = self._run.encode(at_working_size(pixels, self._run.ready.size)[None])
-        return merge_classes(self._teacher(query, self._tokens)[0])
+        return merge_classes(self._teacher(query, self._tokens)[0], self._run.support.never)
 
     def predict(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
         """Masks (h, w) at every one of ``sizes``."""
