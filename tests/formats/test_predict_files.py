@@ -4,55 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-import rasterio
 import tifffile
 from helpers import BrightnessSegmenter, disc_pair
 from PIL import Image
 from pydicom.data import get_testdata_file
-from rasterio.transform import from_origin
+from special_files import write_map
 
 from distillfss.cli import main
 from distillfss.errors import DataError, UsageError
 from distillfss.formats.frames import wants_tiles
 from distillfss.formats.options import FormatOptions
-from distillfss.formats.running import Tiling, as_learnt, predict_files
+from distillfss.formats.running import Tiling, predict_files
 from distillfss.io.extras import optional
 from distillfss.io.limits import limits
 from distillfss.io.masks import read_mask
 from distillfss.predicting import PredictSummary
-from distillfss.support import LabelledFolder, SupportSet
-
-
-def write_map(path: Path, pixels: np.ndarray) -> None:
-    height, width = pixels.shape[:2]
-    place = {"crs": "EPSG:32633", "transform": from_origin(500000, 5000000, 0.5, 0.5)}
-    profile = {"driver": "GTiff", "count": 3, "height": height, "width": width, "dtype": "uint8", **place}
-    with rasterio.open(path, "w", **profile) as dataset:
-        dataset.write(np.moveaxis(pixels, -1, 0))
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: BrightnessSegmenter) -> Path:
-    """A picture, a map, a slice and a stack, and ``segmenter`` as the model of every file."""
-    monkeypatch.setattr("distillfss.cli.predict.load_model", lambda path, device, show: segmenter)
-    folder = tmp_path / "images"
-    folder.mkdir()
-    Image.fromarray(disc_pair(0)[0]).save(folder / "picture.png")
-    write_map(folder / "map.tif", disc_pair(1)[0])
-    (folder / "slice.dcm").write_bytes(Path(str(get_testdata_file("CT_small.dcm"))).read_bytes())
-    pages = [Image.fromarray(disc_pair(seed)[0]) for seed in (2, 3)]
-    pages[0].save(folder / "stack.tif", save_all=True, append_images=pages[1:])
-    return folder
 
 
 def test_all_kinds_at_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,98 +111,6 @@ def test_that_maps_are_cut_into_tiles_all_the_same_is_told_once(
     assert "not heeded" not in capsys.readouterr().err
 
 
-def rows(table: Path) -> dict[tuple[str, str], dict[str, str]]:
-    with table.open() as file:
-        return {(row["image"], row["class"]): row for row in csv.DictReader(file)}
-
-
-def test_the_table_of_areas_holds_maps_and_slices_too(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "mask,csv", "--json"]
-    assert main(words) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["files"] == {"mask": 4, "csv": 1}
-    assert not [notice for notice in report["notices"] if "rows" in notice]
-    found = rows(out / "areas.csv")
-    assert sorted({image for image, _ in found}) == ["map.tif", "picture.png", "slice.dcm", "stack.tif"]
-    bright = int(disc_pair(1)[1].sum())
-    row = found["map.tif", "bright"]
-    assert (row["width"], row["height"], row["pixels"], row["scale_from"]) == ("80", "60", str(bright), "GeoTIFF")
-    assert float(row["square_metres"]) == pytest.approx(bright / 4, rel=1e-3)
-    assert float(row["square_metres_per_pixel"]) == pytest.approx(1 / 4, rel=1e-3)
-    scan = report["special"][str(folder / "slice.dcm")]
-    row = found["slice.dcm", "bright"]
-    assert (int(row["pixels"]), row["scale_from"]) == (scan["pixels"]["bright"], "DICOM")
-    assert float(row["square_metres"]) == pytest.approx(scan["pixels"]["bright"] * 0.661468e-3**2)
-    assert scan["square_metres"]["bright"] == pytest.approx(float(row["square_metres"]))
-    assert found["picture.png", "bright"]["square_metres"] == ""
-    before = (out / "areas.csv").read_bytes()
-    assert main([*words, "--metres-per-pixel", "3"]) == 0
-    assert json.loads(capsys.readouterr().out)["skipped_existing"] == 4
-    assert rows(out / "areas.csv")["map.tif", "bright"]["square_metres"] == str(9 * bright)
-    assert main(words) == 0
-    assert (out / "areas.csv").read_bytes() == before
-
-
-def test_the_table_of_areas_has_a_row_for_every_page_and_frame(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    pages = [disc_pair(2)[0], disc_pair(3)[0], disc_pair(4)[0][:30]]  # the last without a resolution, and smaller
-    with tifffile.TiffWriter(folder / "stack.tif") as stack:
-        for page in pages[:2]:
-            stack.write(page, photometric="rgb", resolution=(200, 100), resolutionunit="CENTIMETER", metadata=None)
-        stack.write(pages[2], photometric="rgb", metadata=None)
-    scan = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
-    scan.NumberOfFrames, scan.PixelData = 2, scan.PixelData + bytes(len(scan.PixelData))
-    scan.save_as(folder / "slice.dcm")
-    for name in ("picture.png", "map.tif"):
-        (folder / name).unlink()
-    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "mask,csv", "--masks", "png", "--json"]
-    assert main(words) == 0
-    special = json.loads(capsys.readouterr().out)["special"]
-    with (out / "areas.csv").open() as file:
-        found = {(row["image"], row["frame"], row["class"]): row for row in csv.DictReader(file)}
-    assert [key for key in found if key[2] == "bright"] == [
-        ("slice.dcm", "1", "bright"),
-        ("slice.dcm", "2", "bright"),
-        ("stack.tif", "1", "bright"),
-        ("stack.tif", "2", "bright"),
-        ("stack.tif", "3", "bright"),
-    ]
-    counts = [int((page[:, :, 0] >= 128).sum()) for page in pages]
-    shown = [found["stack.tif", str(number), "bright"] for number in (1, 2, 3)]
-    assert [int(row["pixels"]) for row in shown] == counts
-    assert [float(row["square_metres"]) for row in shown[:2]] == pytest.approx([n * 5e-5 * 1e-4 for n in counts[:2]])
-    assert [row["scale_from"] for row in shown] == ["TIFF resolution", "TIFF resolution", ""]
-    assert (shown[2]["height"], shown[2]["square_metres"]) == ("30", "")
-    assert "square_metres" not in special[str(folder / "stack.tif")]  # one page does not say
-    slices = [found["slice.dcm", frame, "bright"] for frame in ("1", "2")]
-    total = special[str(folder / "slice.dcm")]["square_metres"]["bright"]
-    assert sum(float(row["square_metres"]) for row in slices) == pytest.approx(total)
-    assert {row["scale_from"] for row in slices} == {"DICOM"}
-
-
-def test_a_map_is_counted_from_the_mask_that_is_there(
-    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    for name in ("picture.png", "stack.tif"):
-        (folder / name).unlink()
-    words = ["predict", "model", str(folder), "--out", str(out)]
-    assert main(words) == 0
-    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    segmenter.calls = 0
-    assert main([*words, "--outputs", "csv"]) == 0
-    assert segmenter.calls == 1  # of a slice, rows alone were asked for
-    assert "csv: no rows" not in capsys.readouterr().err
-    assert ("slice.dcm", "bright") in rows(out / "areas.csv")
-    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name in before} == before
-    assert rows(out / "areas.csv")["map.tif", "bright"]["pixels"] == str(disc_pair(1)[1].sum())
-
-
 def test_polygons_are_counted_and_files_without_them_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,19 +174,6 @@ def test_where_a_cine_gets_no_mask_it_gets_the_rest(
         assert [row["frame"] for row in csv.DictReader(file)] == ["1", "1", "2", "2"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 3
     assert "was written" not in capsys.readouterr().err
-
-
-def test_a_table_of_areas_that_is_none_of_ours_is_left_alone(folder: Path, tmp_path: Path) -> None:
-    (folder / "picture.png").unlink()
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "areas.csv").write_text("precious")
-    words = ["predict", "model", str(folder), "--out", str(out), "--outputs", "csv"]
-    assert main(words) == 2
-    assert [path.name for path in out.iterdir()] == ["areas.csv"]
-    assert (out / "areas.csv").read_text() == "precious"
-    assert main([*words, "--overwrite"]) == 0
-    assert ("map.tif", "bright") in rows(out / "areas.csv")
 
 
 @pytest.mark.parametrize("option", [["--tile", "64"], ["--range", "0,9"], ["--bands", "1"]])
@@ -507,173 +375,3 @@ def test_pictures_too_large_to_decode_are_read_in_strips(
         segmenter, [folder / "turned.png"], tmp_path / "out", FormatOptions(), lambda *_: None, summary=summary
     )
     assert "turned by its EXIF orientation" in summary.failed[0][1]
-
-
-def test_support_sets_of_maps_and_slices(folder: Path, tmp_path: Path) -> None:
-    support = tmp_path / "support"
-    for kind in ("images", "masks"):
-        (support / kind).mkdir(parents=True)
-    for name in ("map.tif", "slice.dcm"):
-        (support / "images" / name).write_bytes((folder / name).read_bytes())
-    Image.fromarray(disc_pair(1)[1]).save(support / "masks" / "map.png")
-    Image.fromarray(np.eye(128, dtype=np.uint8)).save(support / "masks" / "slice.png")
-    read = SupportSet.from_folder(support, classes=["disc"])
-    assert [sample.name for sample in read.samples] == ["map", "slice"]
-    np.testing.assert_array_equal(read.samples[0].image, disc_pair(1)[0])
-    assert read.samples[1].image.shape == (128, 128, 3)
-    # sides of squares as large as 60x80 and 128x128
-    assert read.typical_side() == round((4800**0.5 + 128) / 2)
-
-
-def test_bands_and_range_of_a_support_set_are_those_of_the_model(
-    folder: Path, tmp_path: Path, segmenter: BrightnessSegmenter
-) -> None:
-    support = tmp_path / "support"
-    for kind in ("images", "masks"):
-        (support / kind).mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
-    write_map(support / "images" / "map.tif", pixels)
-    Image.fromarray(disc_pair(1)[1]).save(support / "masks" / "map.png")
-    meta = {"classes": ["background", "disc"], "bands": [3, 2, 1], "range": [50, 150]}
-    (support / "meta.json").write_text(json.dumps(meta))
-    wanted = np.clip((pixels[:, :, ::-1].astype(float) - 50) / 100 * 255, 0, 255)
-    for read in (SupportSet.from_folder(support), SupportSet.from_folder(support, classes=["other"])):
-        np.testing.assert_allclose(read.samples[0].image, wanted, atol=0.51)
-        assert read.subset([0]).reading == {"bands": [3, 2, 1], "range": [50.0, 150.0]}
-    np.testing.assert_allclose(LabelledFolder.open(support)[0].image, wanted, atol=0.51)
-    segmenter.summary = {"reading": read.reading}  # type: ignore[attr-defined]
-    path = support / "images" / "map.tif"
-    found = predict_files(segmenter, [path], tmp_path / "out", FormatOptions(), lambda *_: None)
-    assert (found[path].details["bands"], found[path].details["range"]) == ([3, 2, 1], [50.0, 150.0])
-    asked = FormatOptions(bands=(2,), value_range=(0, 200), overwrite=True)
-    found = predict_files(segmenter, [path], tmp_path / "out", asked, lambda *_: None)
-    assert (found[path].details["bands"], found[path].details["range"]) == ([2], [0, 200])
-    segmenter.summary = {"reading": {"bands": "abc"}}  # type: ignore[attr-defined]
-    assert as_learnt(FormatOptions(), segmenter) == FormatOptions()
-
-
-@pytest.mark.parametrize(
-    "meta",
-    [{"bands": [1, 2]}, {"bands": "321"}, {"bands": [0]}, {"range": [5, 5]}, {"range": 7}, {"range": ["0", "1"]}],
-)
-def test_bands_and_ranges_that_make_no_sense(meta: dict[str, object], make_labelled: Callable[..., Path]) -> None:
-    folder = make_labelled()
-    (folder / "meta.json").write_text(json.dumps({"classes": ["background", "disc"], **meta}))
-    with pytest.raises(DataError, match=f"has the {next(iter(meta))} ") as caught:
-        SupportSet.from_folder(folder)
-    assert caught.value.path == folder / "meta.json"
-
-
-def test_the_typical_side_is_that_of_the_files_not_of_what_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for kind, array in zip(("images", "masks"), disc_pair(0, 300, 300), strict=True):
-        (tmp_path / kind).mkdir()
-        Image.fromarray(array).save(tmp_path / kind / "a.png")
-    monkeypatch.setattr("distillfss.support.MAX_KEPT_PIXELS", 100 * 100)
-    support = SupportSet.from_folder(tmp_path)
-    assert support.samples[0].image.shape == (100, 100, 3)
-    assert support.typical_side() == 300
-
-
-@pytest.mark.parametrize("masks", ["native", "png"])
-def test_masks_that_are_there_stay_when_something_else_is_asked_for(
-    masks: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Somebody may have corrected them."""
-    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--masks", masks, "--json"]
-    assert main(words) == 0
-    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and ".distillfss" not in str(path)]
-    assert len(files) >= 4
-    for path in files:
-        path.write_bytes(b"corrected")
-    capsys.readouterr()
-    assert main([*words, "--outputs", "mask,overlay,csv"]) in (0, 3)  # a map's overlay is drawn from its mask
-    report = json.loads(capsys.readouterr().out)
-    assert report["kept"]["mask"] >= 3
-    assert "mask" not in {name for name, count in report["files"].items() if count}
-    assert [path.read_bytes() for path in files] == [b"corrected"] * len(files)
-    assert {"slice.jpg", "stack"} <= {path.name for path in (tmp_path / "out" / "overlays").iterdir()}
-
-
-def test_images_newer_than_their_masks_are_told(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["predict", "model", str(folder), "--out", str(tmp_path / "out"), "--json"]
-    assert main(words) == 0
-    assert "if they have changed" not in capsys.readouterr().out
-    assert main(words) == 0
-    assert "if they have changed" not in capsys.readouterr().out
-    later = time.time_ns() + 10**10
-    for name in ("map.tif", "slice.dcm"):
-        os.utime(folder / name, ns=(later, later))
-    assert main(words) == 0
-    told = "map.tif, slice.dcm: newer than what was made of them and left alone; "
-    assert told + "if they have changed, --overwrite makes it anew" in json.loads(capsys.readouterr().out)["notices"]
-    assert main([*words, "--overwrite"]) == 0
-    assert "if they have changed" not in capsys.readouterr().out
-
-
-@pytest.fixture
-def bands(tmp_path: Path, folder: Path) -> list[np.ndarray]:
-    """``measured/`` of two images of four bands of 16 bits that lie nowhere on Earth; what is in them, (4, H, W)."""
-    written = []
-    for number in range(2):
-        pixels = disc_pair(number)[0].astype(np.uint16) * 20
-        values = np.stack([pixels[..., 1], pixels[..., 2], np.full_like(pixels[..., 0], 900), pixels[..., 0]])
-        write_bands(tmp_path / "measured" / f"{number}.tif", values)
-        written.append(values)
-    return written
-
-
-def write_bands(path: Path, values: np.ndarray, **place: object) -> None:
-    path.parent.mkdir(exist_ok=True)
-    profile = {"driver": "GTiff", "count": len(values), "height": 60, "width": 80, "dtype": values.dtype, **place}
-    with rasterio.open(path, "w", **profile) as dataset:
-        dataset.write(values)
-
-
-def test_bands_that_lie_nowhere_on_earth_are_those_of_a_map(
-    bands: list[np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, there = tmp_path / "out", {"crs": "EPSG:32633", "transform": from_origin(500000, 5000000, 0.5, 0.5)}
-    for number, values in enumerate(bands):
-        write_bands(tmp_path / "maps" / f"{number}.tif", values, **there)
-    words = ["--bands", "4,1,2", "--range", "0,5100", "--outputs", "mask,csv,overlay", "--polygons", "gpkg", "--json"]
-    assert main(["predict", "model", str(tmp_path / "measured"), "--out", str(out), *words]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["written"], report["failed"]) == (2, [])
-    assert main(["predict", "model", str(tmp_path / "maps"), "--out", str(tmp_path / "placed"), *words]) == 0
-    assert json.loads(capsys.readouterr().out)["special"][str(tmp_path / "maps" / "0.tif")]["square_metres"]
-    for number in range(2):
-        path = tmp_path / "measured" / f"{number}.tif"
-        with rasterio.open(out / path.name) as mask, rasterio.open(tmp_path / "placed" / path.name) as placed:
-            np.testing.assert_array_equal(mask.read(1), disc_pair(number)[1])
-            np.testing.assert_array_equal(mask.read(1), placed.read(1))
-            assert (mask.crs, placed.crs) == (None, "EPSG:32633")
-        assert "square_metres" not in report["special"][str(path)]
-        assert report["special"][str(path)]["bands"] == [4, 1, 2]
-        row = rows(out / "areas.csv")[path.name, "bright"]
-        assert (row["pixels"], row["square_metres"]) == (str(disc_pair(number)[1].sum()), "")
-        assert (out / f"{number}.gpkg").exists()
-    words = ["predict", "model", str(tmp_path / "measured" / "0.tif"), "--out", str(tmp_path / "json"), "--json"]
-    assert main([*words, "--polygons", "geojson"]) == 3
-    assert "says nowhere where on Earth it lies" in json.loads(capsys.readouterr().out)["failed"][0]["reason"]
-    assert main(words) == 0
-    (report,) = json.loads(capsys.readouterr().out)["special"].values()
-    assert report["notices"][0].endswith(
-        '4 bands, of which 1, 2, 3 were taken as red, green and blue; --bands of predict, or "bands" in meta.json '
-        "beside annotated images, chooses others"
-    )
-
-
-def test_a_support_set_of_bands_that_lie_nowhere_on_earth(bands: list[np.ndarray], tmp_path: Path) -> None:
-    support = tmp_path / "support"
-    (support / "masks").mkdir(parents=True)
-    (tmp_path / "measured").rename(support / "images")
-    for number in range(2):
-        Image.fromarray(disc_pair(number)[1]).save(support / "masks" / f"{number}.png")
-    (support / "meta.json").write_text(json.dumps({"bands": [4, 1, 2], "range": [0, 5100]}))
-    read = SupportSet.from_folder(support)
-    for sample, number in zip(read.samples, range(2), strict=True):
-        np.testing.assert_array_equal(sample.image, disc_pair(number)[0])
